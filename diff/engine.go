@@ -1,0 +1,57 @@
+package diff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+)
+
+// Engine compares the two views that it was opened on.
+type Engine interface {
+	// Name returns "native" or "naive".
+	Name() string
+	// Changes returns the changes in path order. An error is the last element.
+	// Every range over the sequence is a new walk; breaking off stops it, and
+	// no goroutine or descriptor of the walk outlives the range statement.
+	Changes(ctx context.Context, opts Options) iter.Seq2[Change, error]
+	// Close frees the directories that the engine holds open.
+	Close() error
+}
+
+// Options of one walk. The zero value is right for most callers.
+type Options struct {
+	// Workers is how many goroutines read directories; 0 means one a CPU.
+	// Neither the answer nor its order depends on it.
+	Workers int
+	// OnRace is called, in path order and from the ranging goroutine, with
+	// each path that vanished or changed its type while it was read. Returning
+	// an error ends the walk with it. A nil OnRace ignores races.
+	OnRace func(path string) error
+}
+
+// ErrUnsupported is matched, with [errors.Is], by errors which say that an
+// engine or this machine can't answer for a stack. They also match
+// [errors.ErrUnsupported].
+var ErrUnsupported = fmt.Errorf("not supported here: %w", errors.ErrUnsupported)
+
+// UnsupportedError says what can't be done, and why.
+type UnsupportedError struct {
+	Op     string // what was to be done: "read the layers natively"
+	Reason string // why it can't be, and the remedy where there is one
+}
+
+func (e *UnsupportedError) Error() string { return e.Op + ": " + e.Reason }
+
+// Is makes the error match [ErrUnsupported] and [errors.ErrUnsupported].
+func (e *UnsupportedError) Is(target error) bool {
+	return target == ErrUnsupported || target == errors.ErrUnsupported
+}
+
+// RaceError says that a path vanished or changed while it was read, where the
+// caller asked for that to be an error.
+type RaceError struct{ Path string }
+
+func (e *RaceError) Error() string {
+	return fmt.Sprintf("read %s: it changed while it was read; stop or freeze what writes there and try again", QuotePath(e.Path))
+}

@@ -1,0 +1,49 @@
+package diff
+
+import (
+	"context"
+)
+
+// Usage is what an upper directory holds.
+type Usage struct {
+	// Bytes is the sum of the sizes of all non-directories, every inode once:
+	// SizeRw as Docker shows it.
+	Bytes int64 `json:"bytes"`
+	// DiskBytes is what is allocated for all inodes, directories included,
+	// every inode once: the same as du -s --block-size=1.
+	DiskBytes int64 `json:"disk_bytes"`
+	// Inodes is the number of inodes, the directory itself included: the same
+	// as du -s --inodes.
+	Inodes int64 `json:"inodes"`
+	// Whiteouts is the number of names that hide something of a lower layer.
+	Whiteouts int64 `json:"whiteouts"`
+	// OpaqueDirs is the number of directories marked opaque, the layer's root
+	// excepted: a marker there has no effect.
+	OpaqueDirs int64 `json:"opaque_dirs"`
+	// Raced is the number of entries that vanished while they were read.
+	Raced int64 `json:"raced"`
+}
+
+// Size returns DiffSize: the bytes of the non-directories that are added or
+// modified, as a layer would carry them, every inode once. Symbolic links
+// count with the length of their target.
+func Size(ctx context.Context, e Engine, opts Options) (int64, error) {
+	var total int64
+	linked := map[Inode]struct{}{}
+	for c, err := range e.Changes(ctx, opts) {
+		if err != nil {
+			return 0, err
+		}
+		if c.Kind == Delete || c.Entry.Type == Dir {
+			continue
+		}
+		if c.Entry.Nlinks > 1 {
+			if _, ok := linked[c.Entry.Inode]; ok {
+				continue
+			}
+			linked[c.Entry.Inode] = struct{}{}
+		}
+		total += c.Entry.Size
+	}
+	return total, nil
+}

@@ -1,0 +1,3 @@
+module github.com/overlaydiff/overlaydiff
+
+go 1.26.0
