@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/overlaydiff/overlaydiff"
+)
+
+func changesCommand() *cobra.Command {
+	var f stackFlags
+	cmd := &cobra.Command{
+		Use:   "changes [flags] STACK",
+		Short: "List what was added (A), changed (C) and deleted (D)",
+		Long: `changes lists what the upper layer changes, one path a line, in path order:
+A added, C changed, D deleted (one line for a whole tree). A path with bytes
+that can't be printed is a quoted Go string. With --json, each line is
+
+  {"kind":"add|modify|delete","path":"/a","type":"file","what":["content",…],"size":N}
+
+with "path_bytes" (base64) besides if the path is not UTF-8.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := f.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			return f.printChanges(cmd, d)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff) error {
+	f.note(cmd, d)
+	status := newStatus(cmd.ErrOrStderr(), "comparing")
+	defer status.done()
+	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	for c, err := range d.Changes(cmd.Context()) {
+		if err == nil {
+			status.count()
+			if f.json {
+				err = lines.Encode(c)
+			} else {
+				_, err = fmt.Fprintln(out, c)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	status.done()
+	if n := d.Raced(); n > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s while they were read; the list has what was seen of them\n",
+			plural(n, "entry vanished or changed", "entries vanished or changed"))
+	}
+	return nil
+}
+
+// note says on standard error which engine answers, if that is not what one
+// expects or if it was asked for: the answer itself has no place for it.
+func (f *stackFlags) note(cmd *cobra.Command, d *overlaydiff.Diff) {
+	fallback := overlaydiff.Choice(f.engine) == overlaydiff.Auto && d.Engine() != string(overlaydiff.Native) && f.oldDir == ""
+	if f.verbose || fallback {
+		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s engine: %s\n", d.Engine(), oneLine(d.Reason()))
+	}
+}
+
+func sizeCommand() *cobra.Command {
+	var f stackFlags
+	cmd := &cobra.Command{
+		Use:   "size [flags] STACK",
+		Short: "Size of the changes as a layer would carry them (DiffSize)",
+		Long: `size sums up the bytes of the files that are added or changed, every inode once,
+as a layer would carry them (DiffSize). See usage for what the upper directory
+takes on disk.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := f.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			status := newStatus(cmd.ErrOrStderr(), "comparing")
+			n, err := d.Size(cmd.Context())
+			status.done()
+			if err != nil {
+				return err
+			}
+			if f.json {
+				return printJSON(cmd, struct {
+					Bytes  int64  `json:"bytes"`
+					Engine string `json:"engine"`
+					Reason string `json:"reason"`
+					Raced  int64  `json:"raced"`
+				}{n, d.Engine(), d.Reason(), d.Raced()})
+			}
+			return printTable(cmd.OutOrStdout(), [][]string{
+				{"size", bytes(n)},
+				{"engine", d.Engine() + " (" + oneLine(d.Reason()) + ")"},
+				{"raced", count(d.Raced())},
+			})
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func usageCommand() *cobra.Command {
+	var f stackFlags
+	cmd := &cobra.Command{
+		Use:   "usage [flags] STACK",
+		Short: "What the upper directory holds (SizeRw)",
+		Long: `usage sums up what the upper directory holds, every inode once: the bytes of its
+files (SizeRw as docker ps -s shows it), what is allocated on disk, inodes,
+whiteouts and opaque directories. It reads the upper directory and nothing
+else; --upper DIR is enough to name it.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(args); err != nil {
+				return err
+			}
+			s, err := f.stack(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			if s.Upper == "" {
+				return usagef("usage is about an upper directory, and there is none: name an overlay that has one, or --upper DIR (size compares any two trees)")
+			}
+			status := newStatus(cmd.ErrOrStderr(), "measuring")
+			u, err := overlaydiff.Usage(cmd.Context(), s, f.diffOptions())
+			status.done()
+			if err != nil {
+				return err
+			}
+			if f.json {
+				return printJSON(cmd, u)
+			}
+			return printTable(cmd.OutOrStdout(), [][]string{
+				{"size", bytes(u.Bytes)},
+				{"on disk", bytes(u.DiskBytes)},
+				{"inodes", count(u.Inodes)},
+				{"whiteouts", count(u.Whiteouts)},
+				{"opaque directories", count(u.OpaqueDirs)},
+				{"raced", count(u.Raced)},
+			})
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func printJSON(cmd *cobra.Command, v any) error {
+	e := json.NewEncoder(cmd.OutOrStdout())
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,121 @@
+// Command overlaydiff tells what an overlay's upper layer changes: the list of
+// changes, their size, and what the upper directory holds.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+)
+
+// Exit statuses; scripts rely on them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnsupported = 4
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns the exit status. A signal cancels
+// the context, so that every command takes away what it made before it ends.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	cmd := newCommand()
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintf(stderr, "overlaydiff: %s\n", oneLine(err.Error()))
+	return status(err)
+}
+
+// oneLine keeps an error in its line, whatever names it quotes.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func status(err error) int {
+	var usage usageError
+	var option *mountutil.OptionError
+	var nested *overlaydiff.NestedError
+	switch {
+	case errors.As(err, &usage), errors.As(err, &option), errors.As(err, &nested):
+		return exitUsage
+	case errors.Is(err, diff.ErrUnsupported):
+		return exitUnsupported
+	}
+	return exitFailed
+}
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "overlaydiff",
+		Short: "What did this overlay change, and how big is it?",
+		Long: `overlaydiff compares the two views of an overlay: its lower layers, and the
+upper layer over them. Name the overlay (STACK) by one of
+
+  PATH                                  where it is mounted
+  pid:N                                 a process whose root it is
+  --lower TOP:…:BOTTOM --upper DIR      its directories, with --work DIR and --userxattr
+  --options 'lowerdir=…,upperdir=…,…'   its mount options
+  --old DIR --new DIR                   or any two directory trees
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 4 not supported here.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return usagef("name a command")
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand())
+	return root
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown argument %q; see %s --help", args[0], cmd.CommandPath())
+	}
+	return nil
+}

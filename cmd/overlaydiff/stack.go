@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+)
+
+// stackFlags are the flags that name what is to be compared, and how.
+type stackFlags struct {
+	lower, upper, work string
+	userxattr          bool
+	options            string
+	oldDir, newDir     string
+
+	engine  string
+	strict  bool
+	json    bool
+	verbose bool
+}
+
+func (f *stackFlags) register(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.lower, "lower", "", "lower directories, `TOP:…:BOTTOM`; \\: for a colon, :: before data-only layers")
+	fs.StringVar(&f.upper, "upper", "", "upper `DIR`ectory")
+	fs.StringVar(&f.work, "work", "", "work `DIR`ectory, if the overlay is mounted with index=on")
+	fs.BoolVar(&f.userxattr, "userxattr", false, "the overlay is mounted with userxattr: marks are user.overlay.*")
+	fs.StringVar(&f.options, "options", "", "mount `OPTIONS`, as mount -o takes them")
+	fs.StringVar(&f.oldDir, "old", "", "old tree, instead of an overlay")
+	fs.StringVar(&f.newDir, "new", "", "new tree, instead of an overlay")
+	fs.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "auto, native or naive")
+	fs.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
+	fs.BoolVar(&f.json, "json", false, "machine-readable output")
+	fs.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
+}
+
+func (f *stackFlags) diffOptions() overlaydiff.Options {
+	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict}
+}
+
+// check finds contradictions before anything is opened, and says which of the
+// ways to name a stack is used.
+func (f *stackFlags) check(args []string) error {
+	switch overlaydiff.Choice(f.engine) {
+	case overlaydiff.Auto, overlaydiff.Native, overlaydiff.Naive:
+	default:
+		return usagef("--engine %s: say auto, native or naive", strconv.Quote(f.engine))
+	}
+	ways := []string{}
+	for _, way := range []struct {
+		name string
+		used bool
+	}{
+		{"an argument", len(args) > 0},
+		{"--options", f.options != ""},
+		{"--old and --new", f.oldDir != "" || f.newDir != ""},
+		{"--lower and --upper", f.lower != "" || f.upper != "" || f.work != "" || f.userxattr},
+	} {
+		if way.used {
+			ways = append(ways, way.name)
+		}
+	}
+	switch {
+	case len(ways) == 0:
+		return usagef("name an overlay: where it is mounted, pid:N, --lower and --upper, --options, or --old and --new")
+	case len(ways) > 1:
+		return usagef("name one overlay only: %s don't go together", strings.Join(ways, " and "))
+	case len(args) > 1:
+		return usagef("name one overlay only, not %d", len(args))
+	}
+	return nil
+}
+
+// stack finds the overlay that the command line names.
+func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, error) {
+	switch {
+	case len(args) > 0:
+		if id, ok := strings.CutPrefix(args[0], "pid:"); ok {
+			pid, err := strconv.Atoi(id)
+			if err != nil || pid <= 0 {
+				return diff.Stack{}, usagef("%s: a process is named pid:N, with its number", diff.QuotePath(args[0]))
+			}
+			return overlaydiff.FromProcess(ctx, pid)
+		}
+		return overlaydiff.FromMount(ctx, args[0])
+	case f.options != "":
+		return overlaydiff.FromOptions(f.options)
+	}
+	s := diff.Stack{Upper: f.upper, Work: f.work, Features: diff.Features{
+		// Without mount options, what the layers hold is honoured; overlayfs
+		// itself never follows a user.overlay.redirect.
+		UserXattr: f.userxattr, RedirectFollow: !f.userxattr, Metacopy: !f.userxattr,
+		Index: f.work != "",
+	}}
+	var err error
+	if f.lower != "" {
+		s.Lower, s.Data, err = mountutil.ParseLower(f.lower)
+	}
+	return s, err
+}
+
+// open opens the comparison that the command line names.
+func (f *stackFlags) open(ctx context.Context, args []string) (*overlaydiff.Diff, error) {
+	if err := f.check(args); err != nil {
+		return nil, err
+	}
+	if f.oldDir != "" || f.newDir != "" {
+		if f.oldDir == "" || f.newDir == "" {
+			return nil, usagef("--old and --new go together: name both trees")
+		}
+		return overlaydiff.OpenTrees(ctx, f.oldDir, f.newDir, f.diffOptions())
+	}
+	if len(args) == 0 && f.options == "" && (f.lower == "" || f.upper == "") {
+		return nil, usagef("--lower and --upper go together: name both")
+	}
+	s, err := f.stack(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	if s.Upper == "" {
+		return nil, usagef("the overlay has no upper directory, so nothing can have been changed: name one that is mounted with upperdir")
+	}
+	return overlaydiff.Open(ctx, s, f.diffOptions())
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// bytes writes a size for people, with the exact number where that says more.
+func bytes(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return count(n) + " B"
+	}
+	f, i := float64(n)/unit, 0
+	for ; f >= unit && i < 5; i++ {
+		f /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB (%s bytes)", f, "KMGTPE"[i], count(n))
+}
+
+// count writes a number with separators: 1,234,567.
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	sign := ""
+	if s[0] == '-' {
+		sign, s = "-", s[1:]
+	}
+	var b strings.Builder
+	for i, c := range s {
+		if i > 0 && (len(s)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return sign + b.String()
+}
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
+func duration(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
+	case d < time.Second:
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// printTable aligns rows of cells in columns.
+func printTable(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	return t.Flush()
+}
+
+// statusLine is the line on a terminal's standard error that shows that long
+// work goes on. Without a terminal it is silent.
+type statusLine struct {
+	w    io.Writer
+	stop chan struct{}
+	wait sync.WaitGroup
+	mu   sync.Mutex
+	seen int64
+}
+
+func newStatus(w io.Writer, doing string) *statusLine {
+	s := &statusLine{w: w, stop: make(chan struct{})}
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return s
+	}
+	s.wait.Go(func() { s.show(doing) })
+	return s
+}
+
+func (s *statusLine) show(doing string) {
+	start := time.Now()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	shown := false
+	for {
+		select {
+		case <-s.stop:
+			if shown {
+				fmt.Fprint(s.w, "\r\x1b[K")
+			}
+			return
+		case <-tick.C:
+		}
+		if time.Since(start) < time.Second {
+			continue
+		}
+		shown = true
+		s.mu.Lock()
+		seen := s.seen
+		s.mu.Unlock()
+		line := fmt.Sprintf("%s, %.0f s", doing, time.Since(start).Seconds())
+		if seen > 0 {
+			line += ", " + plural(seen, "change", "changes")
+		}
+		fmt.Fprintf(s.w, "\r%s\x1b[K", line)
+	}
+}
+
+// count notes one more result.
+func (s *statusLine) count() {
+	s.mu.Lock()
+	s.seen++
+	s.mu.Unlock()
+}
+
+// done takes the line away. Further calls do nothing.
+func (s *statusLine) done() {
+	s.mu.Lock()
+	select {
+	case <-s.stop:
+	default:
+		close(s.stop)
+	}
+	s.mu.Unlock()
+	s.wait.Wait()
+}

@@ -1,0 +1,287 @@
+package fswalk
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// ErrSwapped says that something else took the place of the directory that was
+// meant.
+var ErrSwapped = errors.New("it was replaced while it was read")
+
+// DefaultDescriptors is how many directories a pool keeps open if it is not
+// told otherwise.
+const DefaultDescriptors = 256
+
+// Pool hands out descriptors of directories and keeps at most a set number
+// open. When one more is needed it closes the one that was unused longest;
+// if all are in use it goes over. Safe for concurrent use.
+type Pool struct {
+	mu    sync.Mutex
+	limit int
+	open  int
+	idle  Dir // ring of open directories that nobody uses, longest unused first
+	roots []*Dir
+}
+
+// NewPool returns a pool that keeps limit descriptors open, roots not counted;
+// 0 means [DefaultDescriptors].
+func NewPool(limit int) *Pool {
+	if limit <= 0 {
+		limit = DefaultDescriptors
+	}
+	p := &Pool{limit: limit}
+	p.idle.prev, p.idle.next = &p.idle, &p.idle
+	return p
+}
+
+// Dir is a directory below a root of a pool. It costs a descriptor only while
+// it is in use or recently was. Safe for concurrent use.
+type Dir struct {
+	pool   *Pool
+	parent *Dir // nil: a root, open as long as the pool
+	name   string
+	// dev and ino tell on opening again whether it is still the directory that
+	// was meant: someone may have swapped it.
+	dev, ino uint64
+
+	fd         int // -1: not open
+	users      int
+	prev, next *Dir // in Pool.idle
+
+	listing sync.Mutex // a descriptor has one offset
+}
+
+// Root makes the open descriptor fd a root of the pool, which owns it from now
+// on. display names it in errors.
+func (p *Pool) Root(fd int, display string) *Dir {
+	d := &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd, users: 1}
+	p.mu.Lock()
+	p.roots = append(p.roots, d)
+	p.mu.Unlock()
+	return d
+}
+
+// Close closes all descriptors. No Dir of the pool may be used afterwards.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for d := p.idle.next; d != &p.idle; d = p.idle.next {
+		p.evict(d)
+	}
+	for _, d := range p.roots {
+		sys.Close(d.fd)
+		d.fd = -1
+	}
+	p.roots = nil
+}
+
+// Child returns the directory name in d, which stat said to be inode (dev,
+// ino). Nothing is opened yet.
+func (d *Dir) Child(name string, dev, ino uint64) *Dir {
+	return &Dir{pool: d.pool, parent: d, name: name, dev: dev, ino: ino, fd: -1}
+}
+
+// Same reports whether both are the same directory below the same root.
+func (d *Dir) Same(o *Dir) bool {
+	return d == o || d.parent != nil && o.parent != nil &&
+		d.dev == o.dev && d.ino == o.ino && d.root() == o.root()
+}
+
+func (d *Dir) root() *Dir {
+	for d.parent != nil {
+		d = d.parent
+	}
+	return d
+}
+
+// DisplayPath returns the path of name in d for messages; it is not to be
+// opened.
+func (d *Dir) DisplayPath(name string) string {
+	parts := []string{}
+	if name != "" {
+		parts = append(parts, name)
+	}
+	for ; d != nil; d = d.parent {
+		parts = append(parts, d.name)
+	}
+	slices.Reverse(parts)
+	if path := strings.Join(parts, "/"); path != "" {
+		return path
+	}
+	return "/"
+}
+
+// Wrap makes err, which op returned for name in d (d itself if name is empty),
+// an [fs.PathError]. nil stays nil.
+func (d *Dir) Wrap(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: d.DisplayPath(name), Err: err}
+}
+
+// Use calls f with d's descriptor, which is open during the call.
+func (d *Dir) Use(f func(fd int) error) error {
+	fd, err := d.acquire()
+	if err != nil {
+		return err
+	}
+	defer d.release()
+	return f(fd)
+}
+
+// acquire opens d, and what of its ancestors was closed, and pins it until
+// release. Errors are wrapped.
+func (d *Dir) acquire() (int, error) {
+	if d.pin() {
+		return d.fd, nil
+	}
+	// The nearest open ancestor, then down again: a loop, because a tree may be
+	// deeper than anyone likes to recurse.
+	path := []*Dir{d}
+	for p := d.parent; !p.pin(); p = p.parent {
+		path = append(path, p)
+	}
+	for _, c := range slices.Backward(path) {
+		err := c.openPinned()
+		c.parent.release()
+		if err != nil {
+			return -1, err
+		}
+	}
+	return d.fd, nil
+}
+
+// pin takes d if it is open.
+func (d *Dir) pin() bool {
+	p := d.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.fd < 0 {
+		return false
+	}
+	if d.users == 0 {
+		d.unlink()
+	}
+	d.users++
+	return true
+}
+
+// openPinned opens d, whose parent is pinned, and pins it.
+func (d *Dir) openPinned() error {
+	fd, err := sys.OpenDirAt(d.parent.fd, d.name)
+	if err == nil {
+		err = d.verify(fd)
+	}
+	if err != nil {
+		return d.Wrap("open", "", err)
+	}
+	p := d.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.fd >= 0 { // another goroutine was faster
+		sys.Close(fd)
+		if d.users == 0 {
+			d.unlink()
+		}
+		d.users++
+		return nil
+	}
+	for p.open >= p.limit && p.idle.next != &p.idle {
+		p.evict(p.idle.next)
+	}
+	p.open++
+	d.fd, d.users = fd, 1
+	return nil
+}
+
+// verify refuses a directory that took the place of the one that was meant:
+// what is known of the one must not be said of the other.
+func (d *Dir) verify(fd int) error {
+	var st sys.Stat
+	if err := sys.StatAt(fd, "", sys.StatInode, &st); err != nil {
+		sys.Close(fd)
+		return err
+	}
+	if st.Ino != d.ino || st.Dev != d.dev {
+		sys.Close(fd)
+		return ErrSwapped
+	}
+	return nil
+}
+
+func (d *Dir) release() {
+	p := d.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.users--
+	if d.users > 0 {
+		return
+	}
+	d.prev, d.next = p.idle.prev, &p.idle
+	d.prev.next, d.next.prev = d, d
+	if p.open > p.limit {
+		p.evict(p.idle.next)
+	}
+}
+
+// evict closes an idle directory. The pool is locked.
+func (p *Pool) evict(d *Dir) {
+	d.unlink()
+	sys.Close(d.fd)
+	d.fd = -1
+	p.open--
+}
+
+func (d *Dir) unlink() {
+	d.prev.next, d.next.prev = d.next, d.prev
+	d.prev, d.next = nil, nil
+}
+
+// Stat fills st with what mask names of name in d.
+func (d *Dir) Stat(name string, mask int, st *sys.Stat) error {
+	fd, err := d.acquire()
+	if err != nil {
+		return err
+	}
+	defer d.release()
+	return d.Wrap("statx", name, sys.StatAt(fd, name, mask, st))
+}
+
+// List returns the entries of d, ordered bytewise by name.
+func (d *Dir) List() ([]sys.Dirent, error) {
+	var list []sys.Dirent
+	names := make([]byte, 0, 1024)
+	ends := make([]int, 0, 32)
+	err := d.Visit(func(name string, typ uint8) bool {
+		names = append(names, name...)
+		ends = append(ends, len(names))
+		list = append(list, sys.Dirent{Type: typ})
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	// One string for all names: an allocation a directory, not an entry.
+	all, start := string(names), 0
+	for i, end := range ends {
+		list[i].Name, start = all[start:end], end
+	}
+	slices.SortFunc(list, func(a, b sys.Dirent) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Visit calls visit with every entry of d, see [sys.ReadDir].
+func (d *Dir) Visit(visit func(name string, typ uint8) bool) error {
+	return d.Use(func(fd int) error {
+		d.listing.Lock()
+		defer d.listing.Unlock()
+		return d.Wrap("getdents64", "", sys.ReadDir(fd, visit))
+	})
+}

@@ -1,0 +1,131 @@
+package fswalk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+func openRoot(t *testing.T, pool *Pool, path string) *Dir {
+	t.Helper()
+	fd, err := sys.OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool.Root(fd, path)
+}
+
+func child(t *testing.T, d *Dir, name string) *Dir {
+	t.Helper()
+	var st sys.Stat
+	if err := d.Stat(name, sys.StatAll, &st); err != nil {
+		t.Fatal(err)
+	}
+	return d.Child(name, st.Dev, st.Ino)
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// Depth costs time, never descriptors.
+func TestPoolBoundsDescriptors(t *testing.T) {
+	const depth, limit = 1500, 8
+	root := t.TempDir()
+	fds := openDescriptors(t)
+	pool := NewPool(limit)
+	d := openRoot(t, pool, root)
+	chain := []*Dir{d}
+	for range depth {
+		err := d.Use(func(fd int) error { return syscall.Mkdirat(fd, "d", 0o755) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		d = child(t, d, "d")
+		chain = append(chain, d)
+	}
+	for i := len(chain) - 1; i >= 0; i -= 7 { // upwards again, everything closed meanwhile
+		list, err := chain[i].List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := min(1, depth-i); len(list) != want {
+			t.Fatalf("level %d has %d entries, want %d", i, len(list), want)
+		}
+		if n := openDescriptors(t) - fds; n > limit+3 {
+			t.Fatalf("%d descriptors open, limit %d", n, limit)
+		}
+	}
+	pool.Close()
+	if n := openDescriptors(t); n != fds {
+		t.Errorf("%d descriptors left", n-fds)
+	}
+}
+
+func TestListIsSortedAndWhole(t *testing.T) {
+	root := t.TempDir()
+	pool := NewPool(0)
+	defer pool.Close()
+	d := openRoot(t, pool, root)
+	if list, err := d.List(); err != nil || len(list) != 0 {
+		t.Fatalf("empty directory: %v, %v", list, err)
+	}
+	const n = 5000
+	for i := range n {
+		if err := os.WriteFile(filepath.Join(root, fmt.Sprintf("name-%05d-%0200d", (i*7919)%n, i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := d.List()
+	if err != nil || len(list) != n {
+		t.Fatalf("%d entries, %v", len(list), err)
+	}
+	for i, e := range list {
+		if want := fmt.Sprintf("name-%05d", i); e.Name[:len(want)] != want {
+			t.Fatalf("entry %d is %s", i, e.Name)
+		}
+	}
+}
+
+// What took the place of a directory is not taken for it.
+func TestSwappedDirectoryIsRefused(t *testing.T) {
+	root := t.TempDir()
+	canary := t.TempDir()
+	for _, swap := range []func(string) error{
+		func(p string) error { return os.Symlink(canary, p) },
+		func(p string) error { return os.Mkdir(p, 0o755) },
+		func(p string) error { return os.WriteFile(p, nil, 0o600) },
+	} {
+		pool := NewPool(0)
+		d := openRoot(t, pool, root)
+		p := filepath.Join(root, "d")
+		if err := os.Mkdir(p, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := child(t, d, "d")
+		// Kept, so that the inode number is not used again.
+		if err := os.Rename(p, p+".old"); err != nil {
+			t.Fatal(err)
+		}
+		if err := swap(p); err != nil {
+			t.Fatal(err)
+		}
+		var pe *os.PathError
+		if _, err := c.List(); !errors.As(err, &pe) || pe.Path != p {
+			t.Errorf("listing what took the directory's place: %v", err)
+		}
+		pool.Close()
+		_ = os.Remove(p)
+		_ = os.Remove(p + ".old")
+	}
+}

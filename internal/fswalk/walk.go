@@ -1,0 +1,221 @@
+package fswalk
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"runtime"
+	"runtime/debug"
+	"sync"
+)
+
+// ahead is how many expanded directories a worker may be in front of the
+// consumer: enough to keep it busy, little enough to bound memory.
+const ahead = 64
+
+// Items is what the expansion of one node adds to the result: values and child
+// nodes, in path order.
+type Items[N, T any] struct {
+	list []item[N, T]
+}
+
+type item[N, T any] struct {
+	value T
+	child *task[N, T] // nil: a value
+}
+
+// Value adds a result.
+func (i *Items[N, T]) Value(v T) { i.list = append(i.list, item[N, T]{value: v}) }
+
+// Child adds a node whose own results come at this place.
+func (i *Items[N, T]) Child(n N) {
+	i.list = append(i.list, item[N, T]{child: &task[N, T]{node: n}})
+}
+
+// Expand reads one node. It is called from several goroutines at once, for
+// different nodes.
+type Expand[N, T any] func(ctx context.Context, node N, items *Items[N, T]) error
+
+// Ordered expands a tree from root with the given number of workers (0: one a
+// CPU) and yields its values in path order: what a node's expansion added, in
+// its order, with the values of a child at the place where it was added.
+//
+// An error ends the sequence as its last element. Breaking off stops the
+// workers; none of them outlives the range statement. A panic in expand is
+// raised again in the ranging goroutine.
+func Ordered[N, T any](ctx context.Context, workers int, root N, expand Expand[N, T]) iter.Seq2[T, error] {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		// The consumer expands what it needs and nobody has begun, so it is a
+		// worker itself, and the only one while a tree is small.
+		w := &walk[N, T]{expand: expand, limit: ahead * workers, workers: workers, spare: workers - 1}
+		w.work.L, w.done.L = &w.mu, &w.mu
+		defer w.wait.Wait()
+		defer w.stop()
+		defer cancel()
+		w.drain(ctx, &task[N, T]{node: root}, yield)
+	}
+}
+
+type taskState uint8
+
+const (
+	waiting taskState = iota
+	running
+	expanded
+)
+
+// task is one node. What run writes is read only after state is expanded.
+type task[N, T any] struct {
+	node     N
+	state    taskState // guarded by walk.mu
+	byWorker bool      // counted in walk.ready; guarded by walk.mu
+	items    []item[N, T]
+	err      error
+	panic    any
+}
+
+type walk[N, T any] struct {
+	expand Expand[N, T]
+	wait   sync.WaitGroup
+
+	mu      sync.Mutex
+	work    sync.Cond     // something is pending, or the walk stops
+	done    sync.Cond     // a worker expanded something; the consumer waits here
+	pending []*task[N, T] // a stack: what comes first in path order is on top
+	ready   int           // expanded by workers and not yet consumed
+	limit   int           // of ready
+	spare   int           // workers that may still be started
+	workers int
+	stopped bool
+}
+
+// drain yields the results of root and all below it, in order.
+func (w *walk[N, T]) drain(ctx context.Context, root *task[N, T], yield func(T, error) bool) {
+	var none T
+	stack := []*task[N, T]{root}
+	err := w.finish(ctx, root)
+	for len(stack) > 0 {
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		t := stack[len(stack)-1]
+		if len(t.items) == 0 {
+			stack = stack[:len(stack)-1]
+			continue
+		}
+		next := t.items[0]
+		t.items = t.items[1:]
+		if next.child != nil {
+			stack = append(stack, next.child)
+			err = w.finish(ctx, next.child)
+		} else if !yield(next.value, nil) {
+			return
+		}
+	}
+}
+
+// finish returns when t is expanded; it does so itself if no worker has begun.
+func (w *walk[N, T]) finish(ctx context.Context, t *task[N, T]) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t.state == waiting {
+		w.run(ctx, t)
+	}
+	for t.state != expanded {
+		w.done.Wait()
+	}
+	if t.byWorker {
+		w.ready--
+		w.work.Signal()
+	}
+	if t.panic != nil {
+		panic(t.panic)
+	}
+	return t.err
+}
+
+// run expands t and offers its children. The walk is locked, except while t is
+// being expanded.
+func (w *walk[N, T]) run(ctx context.Context, t *task[N, T]) {
+	t.state = running
+	w.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			t.panic = fmt.Sprintf("%v\n\n%s", p, debug.Stack())
+		}
+		w.mu.Lock()
+		t.state = expanded
+		w.offer(ctx, t)
+	}()
+	if t.err = ctx.Err(); t.err != nil {
+		return
+	}
+	var items Items[N, T]
+	t.err = w.expand(ctx, t.node, &items)
+	t.items = items.list
+}
+
+// offer puts t's children on the stack, the first on top, and starts workers
+// for them if there may be more. The walk is locked.
+func (w *walk[N, T]) offer(ctx context.Context, t *task[N, T]) {
+	if w.workers == 1 {
+		return
+	}
+	w.dropBegun()
+	before := len(w.pending)
+	for i := len(t.items) - 1; i >= 0; i-- {
+		if c := t.items[i].child; c != nil {
+			w.pending = append(w.pending, c)
+		}
+	}
+	for n := len(w.pending) - before; n > 0 && !w.stopped; n-- {
+		if w.spare > 0 {
+			w.spare--
+			w.wait.Go(func() { w.worker(ctx) })
+		} else {
+			w.work.Signal()
+		}
+	}
+}
+
+// dropBegun takes from the top of the stack what the consumer has begun.
+func (w *walk[N, T]) dropBegun() {
+	n := len(w.pending)
+	for ; n > 0 && w.pending[n-1].state != waiting; n-- {
+		w.pending[n-1] = nil
+	}
+	w.pending = w.pending[:n]
+}
+
+// worker expands pending tasks until the walk stops.
+func (w *walk[N, T]) worker(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.stopped {
+		w.dropBegun()
+		n := len(w.pending)
+		if n == 0 || w.ready >= w.limit {
+			w.work.Wait()
+			continue
+		}
+		t := w.pending[n-1]
+		w.pending[n-1] = nil
+		w.pending = w.pending[:n-1]
+		t.byWorker = true
+		w.ready++
+		w.run(ctx, t)
+		w.done.Signal()
+	}
+}
+
+func (w *walk[N, T]) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	w.work.Broadcast()
+}

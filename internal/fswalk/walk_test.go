@@ -1,0 +1,148 @@
+package fswalk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// synthetic expands a tree in which node n has fan children down to depth.
+func synthetic(fan, depth int, slow time.Duration) Expand[string, string] {
+	return func(_ context.Context, node string, items *Items[string, string]) error {
+		if strings.Count(node, "/") >= depth {
+			return nil
+		}
+		for i := range fan {
+			path := fmt.Sprintf("%s/%d", node, i)
+			if i%3 == 1 {
+				time.Sleep(slow)
+			}
+			items.Value(path)
+			items.Child(path)
+		}
+		return nil
+	}
+}
+
+func TestOrderedIsTheSameForAnyNumberOfWorkers(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var want []string
+	for workers := range 9 {
+		var got []string
+		for path, err := range Ordered(t.Context(), workers, "", synthetic(5, 5, 10*time.Microsecond)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, path)
+		}
+		if want == nil {
+			want = got
+			if len(got) != 5+25+125+625+3125 {
+				t.Fatalf("%d values", len(got))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d workers: other values or another order", workers)
+		}
+	}
+}
+
+func TestOrderedBreakStopsWorkers(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for stop := range 40 {
+		n := 0
+		for range Ordered(t.Context(), 4, "", synthetic(6, 4, time.Microsecond)) {
+			if n++; n > stop {
+				break
+			}
+		}
+	}
+}
+
+func TestOrderedErrorComesLastAndInItsPlace(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	boom := errors.New("boom")
+	expand := func(ctx context.Context, node string, items *Items[string, string]) error {
+		if node == "/2/1" {
+			return boom
+		}
+		return synthetic(4, 3, 0)(ctx, node, items)
+	}
+	var last string
+	var failed error
+	for path, err := range Ordered(t.Context(), 3, "", expand) {
+		if failed != nil {
+			t.Fatal("something came after the error")
+		}
+		if failed = err; err == nil {
+			last = path
+		}
+	}
+	if !errors.Is(failed, boom) || last != "/2/1" {
+		t.Errorf("got %v after %q, want boom after /2/1", failed, last)
+	}
+}
+
+func TestOrderedCancelled(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var failed error
+	n := 0
+	for _, err := range Ordered(ctx, 3, "", synthetic(5, 6, time.Microsecond)) {
+		if n++; n == 100 {
+			cancel()
+		}
+		failed = err
+	}
+	if !errors.Is(failed, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", failed)
+	}
+}
+
+func TestOrderedPanicReachesTheRangingGoroutine(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	defer func() {
+		if p := fmt.Sprint(recover()); !strings.Contains(p, "on purpose") {
+			t.Errorf("recovered %q", p)
+		}
+	}()
+	for range Ordered(t.Context(), 3, "", func(ctx context.Context, node string, items *Items[string, string]) error {
+		if node == "/3/1" {
+			panic("on purpose")
+		}
+		return synthetic(5, 3, 0)(ctx, node, items)
+	}) {
+	}
+	t.Error("no panic")
+}
+
+// Memory follows the frontier: a slow consumer holds the workers back.
+func TestOrderedWaitsForTheConsumer(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	const workers, fan = 3, 1000
+	count := make(chan struct{}, fan+1)
+	expand := func(_ context.Context, node string, items *Items[string, string]) error {
+		count <- struct{}{}
+		if node == "" {
+			for i := range fan {
+				items.Child(fmt.Sprint(i))
+			}
+		}
+		items.Value(node)
+		return nil
+	}
+	for range Ordered(t.Context(), workers, "", expand) {
+		time.Sleep(50 * time.Millisecond)
+		break
+	}
+	if n := len(count); n > 1+workers*ahead+workers {
+		t.Errorf("%d nodes expanded for one value", n)
+	}
+}

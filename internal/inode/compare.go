@@ -1,0 +1,210 @@
+package inode
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// Pair is the two inodes that an old and a new view show at one path. It is
+// the [diff.Parts] of both engines.
+type Pair struct {
+	Ctx      context.Context //nolint:containedctx // a Pair lives for one comparison
+	Old, New *Ref
+	// OldData and NewData have the content of regular files where that is not
+	// Old and New themselves.
+	OldData, NewData *Ref
+	// Visible maps the name of an extended attribute in the tree to the one
+	// that the view shows; nil: they are the same.
+	Visible func(name string) (string, bool)
+}
+
+// Compare returns in what the two inodes differ, by [diff.Compare].
+func (p Pair) Compare() (diff.What, error) {
+	from, to := p.Old.Entry(), p.New.Entry()
+	return diff.Compare(&from, &to, p)
+}
+
+// SameTarget implements [diff.Parts].
+func (p Pair) SameTarget() (bool, error) {
+	from, err := p.Old.target()
+	if err != nil {
+		return false, err
+	}
+	to, err := p.New.target()
+	return from == to, err
+}
+
+// xattr is one extended attribute: its name in the tree and in the view.
+type xattr struct{ name, visible string }
+
+// SameXattrs implements [diff.Parts].
+func (p Pair) SameXattrs() (bool, error) {
+	from, err := p.xattrs(p.Old)
+	if err != nil {
+		return false, err
+	}
+	to, err := p.xattrs(p.New)
+	if err != nil || len(from) != len(to) {
+		return false, err
+	}
+	for i := range from {
+		if from[i].visible != to[i].visible {
+			return false, nil
+		}
+		same, err := sameValue(p.Old, from[i].name, p.New, to[i].name)
+		if err != nil || !same {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (p Pair) xattrs(r *Ref) ([]xattr, error) {
+	var names []string
+	err := r.Dir.Use(func(fd int) (err error) {
+		names, err = sys.ListXattr(fd, r.Name)
+		return r.Dir.Wrap("listxattr", r.Name, err)
+	})
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	list := make([]xattr, 0, len(names))
+	for _, name := range names {
+		x, ok := xattr{name, name}, true
+		if p.Visible != nil {
+			x.visible, ok = p.Visible(name)
+		}
+		if ok && !diff.IgnoresXattr(x.visible) {
+			list = append(list, x)
+		}
+	}
+	slices.SortFunc(list, func(a, b xattr) int { return strings.Compare(a.visible, b.visible) })
+	return list, nil
+}
+
+func sameValue(a *Ref, nameA string, b *Ref, nameB string) (bool, error) {
+	va, okA, err := value(a, nameA)
+	if err != nil {
+		return false, err
+	}
+	vb, okB, err := value(b, nameB)
+	return okA == okB && bytes.Equal(va, vb), err
+}
+
+func value(r *Ref, name string) (v []byte, ok bool, err error) {
+	err = r.Dir.Use(func(fd int) (err error) {
+		v, ok, err = sys.GetXattr(fd, r.Name, name)
+		return r.Dir.Wrap("getxattr "+name, r.Name, err)
+	})
+	return v, ok, err
+}
+
+// blockSize is how much of each file is read at a time. Large enough that the
+// system calls don't count, small enough for the processor's cache.
+const blockSize = 128 << 10
+
+var blocks = sync.Pool{New: func() any { return new([2][blockSize]byte) }}
+
+// SameContent implements [diff.Parts].
+func (p Pair) SameContent() (bool, error) {
+	from, to := p.OldData, p.NewData
+	if from == nil {
+		from = p.Old
+	}
+	if to == nil {
+		to = p.New
+	}
+	if p.New.Stat.Size == 0 || from.Same(to) {
+		return true, nil
+	}
+	a, err := from.open()
+	if err != nil {
+		return false, err
+	}
+	defer sys.Close(a)
+	b, err := to.open()
+	if err != nil {
+		return false, err
+	}
+	defer sys.Close(b)
+
+	buf, _ := blocks.Get().(*[2][blockSize]byte)
+	defer blocks.Put(buf)
+	size := p.New.Stat.Size
+	sparse := isSparse(from) && isSparse(to)
+	for off := int64(0); off < size; off += blockSize {
+		if sparse { // what is a hole in both is equal
+			if off = min(sys.NextData(a, off, size), sys.NextData(b, off, size)); off >= size {
+				break
+			}
+		}
+		if err := p.Ctx.Err(); err != nil {
+			return false, err
+		}
+		n := min(size-off, blockSize)
+		na, err := sys.PreadFull(a, buf[0][:n], off)
+		if err != nil {
+			return false, from.Dir.Wrap("read", from.Name, err)
+		}
+		nb, err := sys.PreadFull(b, buf[1][:n], off)
+		if err != nil {
+			return false, to.Dir.Wrap("read", to.Name, err)
+		}
+		if na != nb || !bytes.Equal(buf[0][:na], buf[1][:nb]) {
+			return false, nil
+		}
+		if int64(na) < n { // both end early: the sizes are out of date alike
+			break
+		}
+	}
+	return true, nil
+}
+
+func isSparse(r *Ref) bool { return r.Stat.Blocks*512 < r.Stat.Size }
+
+// open opens a regular file for reading and makes sure that it is the one that
+// stat saw: a fifo or a device in its place is not read.
+func (r *Ref) open() (file int, err error) {
+	err = r.Dir.Use(func(fd int) error {
+		var err error
+		file, err = sys.OpenFileAt(fd, r.Name)
+		if err != nil {
+			return r.Dir.Wrap("open", r.Name, err)
+		}
+		var st sys.Stat
+		err = sys.StatAt(file, "", sys.StatAll, &st)
+		if err == nil && (st.Format() != sys.Regular || st.Ino != r.Stat.Ino) {
+			err = ErrSwapped
+		}
+		if err != nil {
+			sys.Close(file)
+		}
+		return r.Dir.Wrap("open", r.Name, err)
+	})
+	return file, err
+}
+
+// Classify returns the change at path, where the old view shows from and the
+// new view to; nil means nothing. compare says in what the two differ; it is
+// called if there are two. A zero Kind means that nothing changed.
+func Classify(path string, from, to *Ref, compare func() (diff.What, error)) (diff.Change, error) {
+	switch {
+	case from == nil && to == nil:
+		return diff.Change{}, nil
+	case to == nil:
+		return diff.Change{Kind: diff.Delete, Path: path, Entry: from.Entry()}, nil
+	case from == nil:
+		return diff.Change{Kind: diff.Add, Path: path, Entry: to.Entry()}, nil
+	}
+	what, err := compare()
+	if err != nil || what == 0 {
+		return diff.Change{}, err
+	}
+	return diff.Change{Kind: diff.Modify, What: what, Path: path, Entry: to.Entry()}, nil
+}

@@ -1,0 +1,70 @@
+package inode
+
+import (
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/fswalk"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// Ref is an inode by the name that leads to it.
+type Ref struct {
+	Dir  *fswalk.Dir
+	Name string
+	Stat sys.Stat
+}
+
+// IsDir reports whether the inode is a directory.
+func (r *Ref) IsDir() bool { return r.Stat.Format() == sys.Directory }
+
+// Same reports whether both names lead to one inode, which proves that what
+// they show is equal in everything. Two overlay mounts never share a device
+// number, so inode numbers of two views are not mixed up here.
+func (r *Ref) Same(o *Ref) bool { return r.Stat.Dev == o.Stat.Dev && r.Stat.Ino == o.Stat.Ino }
+
+// Child returns the directory that r is.
+func (r *Ref) Child() *fswalk.Dir { return r.Dir.Child(r.Name, r.Stat.Dev, r.Stat.Ino) }
+
+// Entry returns the inode as an entry of a view.
+func (r *Ref) Entry() diff.Entry {
+	st := &r.Stat
+	e := diff.Entry{
+		Type: typeOf(st), Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, Size: st.Size,
+		Mtime:  diff.Time{Sec: st.Mtime.Sec, Nsec: st.Mtime.Nsec},
+		Inode:  diff.Inode{Dev: st.Dev, Ino: st.Ino},
+		Nlinks: st.Nlink,
+	}
+	switch e.Type {
+	case diff.Dir:
+		e.Size = 0
+	case diff.Char, diff.Block:
+		e.Rdev = st.Rdev
+	}
+	return e
+}
+
+func typeOf(st *sys.Stat) diff.Type {
+	switch st.Format() {
+	case sys.Directory:
+		return diff.Dir
+	case sys.Link:
+		return diff.Symlink
+	case sys.Char:
+		return diff.Char
+	case sys.Block:
+		return diff.Block
+	case sys.Fifo:
+		return diff.Fifo
+	case sys.Sock:
+		return diff.Socket
+	}
+	return diff.File
+}
+
+// target returns the target of a symbolic link.
+func (r *Ref) target() (target string, err error) {
+	err = r.Dir.Use(func(fd int) (err error) {
+		target, err = sys.ReadLinkAt(fd, r.Name)
+		return r.Dir.Wrap("readlinkat", r.Name, err)
+	})
+	return target, err
+}

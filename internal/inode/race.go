@@ -1,0 +1,62 @@
+package inode
+
+import (
+	"errors"
+	"iter"
+	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/fswalk"
+)
+
+// ErrSwapped says that another inode took the place of the one that stat saw.
+var ErrSwapped = fswalk.ErrSwapped
+
+// Vanished reports whether err says that an inode which was seen is no longer
+// there, or another is in its place.
+func Vanished(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) ||
+		errors.Is(err, syscall.ELOOP) || errors.Is(err, ErrSwapped)
+}
+
+// Found is what a walk finds: a change, or the path of an entry that vanished
+// while it was read.
+type Found struct {
+	Change diff.Change
+	Raced  bool // only Change.Path counts
+}
+
+// Changes is the stream of changes in what a walk finds; races go to opts.
+func Changes(found iter.Seq2[Found, error], opts diff.Options) iter.Seq2[diff.Change, error] {
+	return func(yield func(diff.Change, error) bool) {
+		for f, err := range found {
+			if err == nil && f.Raced {
+				if opts.OnRace == nil {
+					continue
+				}
+				if err = opts.OnRace(f.Change.Path); err == nil {
+					continue
+				}
+			}
+			if !yield(f.Change, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// tries is how often an entry is read anew that changes while it is read.
+const tries = 3
+
+// Settle calls read again while it fails because something vanished, a few
+// times at most. raced tells that it had to; if read never succeeded, err is
+// nil and settled false: the entry changes faster than it can be read.
+func Settle(read func() error) (settled, raced bool, err error) {
+	for range tries {
+		if err = read(); err == nil || !Vanished(err) {
+			return err == nil, raced, err
+		}
+		raced = true
+	}
+	return false, true, nil
+}

@@ -1,0 +1,113 @@
+package sys
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	dirFlags  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+)
+
+// OpenDirAt opens the directory name in dirfd for reading. Anything but a
+// directory, symbolic links included, gives ENOTDIR (a link: ELOOP or ENOTDIR).
+func OpenDirAt(dirfd int, name string) (int, error) { return openAt(dirfd, name, dirFlags) }
+
+// OpenFileAt opens the file name in dirfd for reading, without waiting for the
+// other end of a fifo. The caller must know from stat that it is regular, and
+// check what it got.
+func OpenFileAt(dirfd int, name string) (int, error) { return openAt(dirfd, name, fileFlags) }
+
+func openAt(dirfd int, name string, flags int) (int, error) {
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return -1, errno
+	}
+	for {
+		fd, _, errno := syscall.Syscall6(unix.SYS_OPENAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), uintptr(flags), 0, 0, 0)
+		if errno == 0 {
+			return int(fd), nil
+		}
+		if errno != syscall.EINTR {
+			return -1, errno
+		}
+	}
+}
+
+// OpenDir opens the directory at path, following symbolic links: for paths
+// that the caller was given, not for names found in a tree.
+func OpenDir(path string) (fd int, err error) {
+	err = eintr(func() syscall.Errno {
+		var errno error
+		fd, errno = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return asErrno(errno)
+	})
+	return fd, err
+}
+
+// Close closes fd. Linux frees the descriptor whatever close returns.
+func Close(fd int) { _ = unix.Close(fd) }
+
+// PreadFull reads len(b) bytes at off, or fewer at the end of the file.
+func PreadFull(fd int, b []byte, off int64) (n int, err error) {
+	for n < len(b) {
+		m, err := unix.Pread(fd, b[n:], off+int64(n))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return n, err
+		case m == 0:
+			return n, nil
+		default:
+			n += m
+		}
+	}
+	return n, nil
+}
+
+// NextData returns the offset of the first data at or after off, or size if
+// only a hole follows.
+func NextData(fd int, off, size int64) int64 {
+	next, err := unix.Seek(fd, off, unix.SEEK_DATA)
+	switch {
+	case err == unix.ENXIO:
+		return size
+	case err != nil: // no holes known here
+		return off
+	}
+	return min(next, size)
+}
+
+// ReadLinkAt returns the target of the symbolic link name in dirfd.
+func ReadLinkAt(dirfd int, name string) (string, error) {
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return "", errno
+	}
+	var short [256]byte
+	for b := short[:]; ; b = make([]byte, 4*len(b)) {
+		n, _, errno := syscall.Syscall6(unix.SYS_READLINKAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno != 0:
+			return "", errno
+		case int(n) < len(b):
+			return string(b[:n]), nil
+		}
+	}
+}
+
+func asErrno(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	if errno, ok := err.(syscall.Errno); ok { //nolint:errorlint // x/sys returns it bare
+		return errno
+	}
+	return syscall.EIO
+}

@@ -1,0 +1,91 @@
+package sys
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Masks for [StatAt]: the less is asked for, the less a file system must look up.
+const (
+	StatAll   = unix.STATX_BASIC_STATS
+	StatInode = unix.STATX_INO
+	StatUsage = unix.STATX_TYPE | unix.STATX_NLINK | unix.STATX_INO | unix.STATX_SIZE | unix.STATX_BLOCKS
+)
+
+// Timespec is seconds and nanoseconds since 1970.
+type Timespec struct {
+	Sec  int64
+	Nsec uint32
+}
+
+// Stat is what statx tells of an inode.
+type Stat struct {
+	Mode         uint32 // type and permission bits, as st_mode
+	UID, GID     uint32
+	Nlink        uint32
+	Dev, Ino     uint64
+	Rdev         uint64
+	Size         int64
+	Blocks       int64 // of 512 bytes
+	Mtime, Ctime Timespec
+	// MountRoot: something is mounted here and hides the inode of the tree (5.8).
+	MountRoot bool
+}
+
+// Format returns the file type bits of the mode.
+func (s *Stat) Format() uint32 { return s.Mode & unix.S_IFMT }
+
+// File type bits as [Stat.Format] returns them.
+const (
+	Regular   = unix.S_IFREG
+	Directory = unix.S_IFDIR
+	Link      = unix.S_IFLNK
+	Char      = unix.S_IFCHR
+	Block     = unix.S_IFBLK
+	Fifo      = unix.S_IFIFO
+	Sock      = unix.S_IFSOCK
+)
+
+// StatAt fills st with what statx(2) says of name in dirfd, not following a
+// symbolic link and not triggering automounts. An empty name is dirfd itself.
+func StatAt(dirfd int, name string, mask int, st *Stat) error {
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return errno
+	}
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	var x unix.Statx_t
+	for {
+		_, _, errno := syscall.Syscall6(unix.SYS_STATX, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			uintptr(flags), uintptr(mask), uintptr(unsafe.Pointer(&x)), 0)
+		if errno == 0 {
+			break
+		}
+		if errno != syscall.EINTR {
+			return errno
+		}
+	}
+	*st = Stat{
+		Mode: uint32(x.Mode), UID: x.Uid, GID: x.Gid, Nlink: x.Nlink,
+		Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino,
+		Rdev: unix.Mkdev(x.Rdev_major, x.Rdev_minor),
+		Size: int64(x.Size), Blocks: int64(x.Blocks),
+		Mtime:     Timespec{x.Mtime.Sec, x.Mtime.Nsec},
+		Ctime:     Timespec{x.Ctime.Sec, x.Ctime.Nsec},
+		MountRoot: x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+	}
+	return nil
+}
+
+// IsCasefolded reports whether names in the directory fd match whatever their
+// case. File systems without such flags say no.
+func IsCasefolded(fd int) bool {
+	const casefold = 0x40000000 // FS_CASEFOLD_FL
+	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+	return err == nil && flags&casefold != 0
+}

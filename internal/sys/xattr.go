@@ -1,0 +1,165 @@
+package sys
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxXattr is XATTR_SIZE_MAX and XATTR_LIST_MAX: no value or list is longer.
+const maxXattr = 64 << 10
+
+// xattrBuffers has the buffers that the kernel writes values and lists to.
+// They are on the heap, because getxattrat takes the address inside a struct,
+// where Go would not mend it if a stack moved.
+var xattrBuffers = sync.Pool{New: func() any { return new([maxXattr]byte) }}
+
+// noXattrAt is set once the kernel said ENOSYS to getxattrat (older than 6.13).
+// Other refusals, of a seccomp filter for instance, are not remembered.
+var noXattrAt atomic.Bool
+
+// GetXattr returns the value of an extended attribute of name in dirfd (of
+// dirfd itself if name is empty). ok is false if there is no such attribute or
+// the file system has none at all.
+func GetXattr(dirfd int, name, attr string) (value []byte, ok bool, err error) {
+	b, _ := xattrBuffers.Get().(*[maxXattr]byte)
+	defer xattrBuffers.Put(b)
+	n, errno := getxattr(dirfd, name, attr, b)
+	switch errno {
+	case 0:
+		return append([]byte{}, b[:n]...), true, nil
+	case syscall.ENODATA, syscall.EOPNOTSUPP:
+		return nil, false, nil
+	}
+	return nil, false, errno
+}
+
+// HasXattr reports whether name in dirfd (dirfd itself if name is empty) has
+// the extended attribute.
+func HasXattr(dirfd int, name, attr string) (bool, error) {
+	_, errno := getxattr(dirfd, name, attr, nil)
+	switch errno {
+	case 0:
+		return true, nil
+	case syscall.ENODATA, syscall.EOPNOTSUPP:
+		return false, nil
+	}
+	return false, errno
+}
+
+// ListXattr returns the names of all extended attributes of name in dirfd (of
+// dirfd itself if name is empty), in the order of the file system.
+func ListXattr(dirfd int, name string) ([]string, error) {
+	b, _ := xattrBuffers.Get().(*[maxXattr]byte)
+	defer xattrBuffers.Put(b)
+	n, errno := listxattr(dirfd, name, b)
+	switch {
+	case errno == syscall.EOPNOTSUPP, errno == 0 && n == 0:
+		return nil, nil
+	case errno != 0:
+		return nil, errno
+	}
+	return strings.Split(strings.TrimSuffix(string(b[:n]), "\x00"), "\x00"), nil
+}
+
+// xattrArgs is struct xattr_args of getxattrat(2).
+type xattrArgs struct {
+	value       uint64
+	size, flags uint32
+}
+
+func getxattr(dirfd int, name, attr string, b *[maxXattr]byte) (int, syscall.Errno) {
+	var a cname
+	if errno := a.set(attr); errno != 0 {
+		return 0, errno
+	}
+	size := uintptr(0)
+	if b != nil {
+		size = maxXattr
+	}
+	if name == "" {
+		return repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall6(unix.SYS_FGETXATTR, uintptr(dirfd), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(b)), size, 0, 0)
+		})
+	}
+	if !noXattrAt.Load() {
+		var c cname
+		if errno := c.set(name); errno != 0 {
+			return 0, errno
+		}
+		args := xattrArgs{value: uint64(uintptr(unsafe.Pointer(b))), size: uint32(size)}
+		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall6(unix.SYS_GETXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+				unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+		})
+		if answered(errno) {
+			return n, errno
+		}
+	}
+	p := procPath(dirfd, name)
+	return repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall6(unix.SYS_LGETXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(b)), size, 0, 0)
+	})
+}
+
+func listxattr(dirfd int, name string, b *[maxXattr]byte) (int, syscall.Errno) {
+	if name == "" {
+		return repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall(unix.SYS_FLISTXATTR, uintptr(dirfd), uintptr(unsafe.Pointer(b)), maxXattr)
+		})
+	}
+	if !noXattrAt.Load() {
+		var c cname
+		if errno := c.set(name); errno != 0 {
+			return 0, errno
+		}
+		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+				unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(b)), maxXattr, 0)
+		})
+		if answered(errno) {
+			return n, errno
+		}
+	}
+	p := procPath(dirfd, name)
+	return repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(b)), maxXattr)
+	})
+}
+
+// answered reports whether errno is an answer of getxattrat or listxattrat, not
+// a sign that the call is missing or filtered.
+func answered(errno syscall.Errno) bool {
+	switch errno {
+	case syscall.ENOSYS:
+		noXattrAt.Store(true)
+		return false
+	case syscall.EPERM: // a seccomp filter, perhaps; the old call tells
+		return false
+	}
+	return true
+}
+
+// procPath names name in dirfd for the calls that take a path only. The link
+// in /proc leads to the open directory itself; name is the last component and
+// is not followed.
+func procPath(dirfd int, name string) []byte {
+	p := append(make([]byte, 0, 300), "/proc/self/fd/"...)
+	p = strconv.AppendInt(p, int64(dirfd), 10)
+	p = append(append(p, '/'), name...)
+	return append(p, 0)
+}
+
+func repeat(call func() (uintptr, uintptr, syscall.Errno)) (int, syscall.Errno) {
+	for {
+		n, _, errno := call()
+		if errno != syscall.EINTR {
+			return int(n), errno
+		}
+	}
+}

@@ -1,0 +1,260 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// childEnv names what a copy of the test binary does instead of testing.
+const childEnv = "OVERLAYDIFF_MOUNTUTIL_CHILD"
+
+var children = map[string]func(args []string) error{
+	"mount":  childMount,
+	"views":  childViews,
+	"chroot": childChroot,
+	"userns": childUserNS,
+}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childEnv); name != "" {
+		if err := children[name](os.Args[1:]); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	fds, mounts := openFDs(), mountTable()
+	code := m.Run()
+	if code == 0 {
+		// Descriptors of the test framework and the runtime may come; ours are directories.
+		if left := openFDs(); left != fds {
+			fmt.Printf("descriptors of directories: %d before, %d after\n", fds, left)
+			code = 1
+		}
+		if left := mountTable(); left != mounts {
+			fmt.Printf("mounts before:\n%s\nafter:\n%s\n", mounts, left)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// openFDs counts the open directories.
+func openFDs() int {
+	n := 0
+	names, _ := os.ReadDir("/proc/self/fd")
+	for _, name := range names {
+		if fi, err := os.Stat("/proc/self/fd/" + name.Name()); err == nil && fi.IsDir() {
+			n++
+		}
+	}
+	return n
+}
+
+// mountTable returns the overlays and scratch mounts that these tests could have left.
+func mountTable() string {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	var ours []string
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "overlaydiff") || strings.Contains(line, "mountutil-test") {
+			ours = append(ours, line)
+		}
+	}
+	return strings.Join(ours, "")
+}
+
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	const why = "mounting needs root"
+	if os.Getenv("CI") != "" || os.Getenv("OVERLAYDIFF_REQUIRE") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// onEachFS runs a test on the file system of the temporary directory and on a
+// tmpfs of its own; dir is empty, and TMPDIR a directory apart.
+func onEachFS(t *testing.T, test func(t *testing.T, dir string)) {
+	requireRoot(t)
+	for _, fs := range []string{"tmpdir", "tmpfs"} {
+		t.Run(fs, func(t *testing.T) {
+			dir := t.TempDir()
+			if fs == "tmpfs" {
+				mountTmpfs(t, dir)
+			}
+			temp := filepath.Join(dir, "TMP")
+			mkdirs(t, temp)
+			t.Setenv("TMPDIR", temp)
+			t.Cleanup(func() { wantEmpty(t, temp) })
+			test(t, dir)
+		})
+	}
+}
+
+func mountTmpfs(t *testing.T, dir string) {
+	t.Helper()
+	check(t, unix.Mount("mountutil-test", dir, "tmpfs", 0, "mode=755"))
+	t.Cleanup(func() { check(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+}
+
+func wantEmpty(t *testing.T, dir string) {
+	t.Helper()
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) > 0 {
+		t.Errorf("left in %s: %v %v", dir, names, err)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkdirs(t *testing.T, dirs ...string) {
+	t.Helper()
+	for _, dir := range dirs {
+		check(t, os.MkdirAll(dir, 0o755))
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	check(t, os.WriteFile(path, []byte(content), 0o644))
+}
+
+// layers makes dir/l1, l2, u and w with a file named after each layer.
+func layers(t *testing.T, dir string) Options {
+	t.Helper()
+	o := Options{Lower: []string{dir + "/l1", dir + "/l2"}, Upper: dir + "/u", Work: dir + "/w"}
+	mkdirs(t, o.Lower[0], o.Lower[1], o.Upper, o.Work)
+	for _, l := range []string{"l1", "l2", "u"} {
+		write(t, dir+"/"+l+"/"+l, l)
+		write(t, dir+"/"+l+"/top", l)
+	}
+	return o
+}
+
+func mustMount(t *testing.T, o Options) *Mounted {
+	t.Helper()
+	m, err := Mount(t.Context(), o)
+	check(t, err)
+	t.Cleanup(func() { check(t, m.Close()) })
+	return m
+}
+
+// start runs a child and returns it with the lines that it prints. It is
+// killed at the end of the test.
+func start(t *testing.T, name string, attr *syscall.SysProcAttr, args ...string) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	exe, err := os.Executable()
+	check(t, err)
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), childEnv+"="+name)
+	cmd.SysProcAttr = attr
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd, bufio.NewReader(out)
+}
+
+func line(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	s, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatalf("child: %q, %v", s, err)
+	}
+	return strings.TrimSuffix(s, "\n")
+}
+
+// childMount mounts, waits for SIGTERM and closes.
+func childMount(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	o, err := ParseOptions(args[0])
+	if err != nil {
+		return err
+	}
+	m, err := Mount(ctx, o)
+	if err != nil {
+		return err
+	}
+	fmt.Println(m.Path())
+	<-ctx.Done()
+	return m.Close()
+}
+
+// childViews opens views and waits to be killed.
+func childViews(args []string) error {
+	s, err := StackOfOptions(args[0])
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		for _, which := range []Side{Old, New} {
+			if _, err := OpenView(context.Background(), s, which); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// childChroot makes args[0] its root directory and waits to be killed.
+func childChroot(args []string) error {
+	if err := unix.Chroot(args[0]); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// childUserNS mounts and opens views in a user namespace.
+func childUserNS(args []string) error {
+	o := Options{Lower: []string{args[0] + "/l1", args[0] + "/l2"}, Upper: args[0] + "/u", Work: args[0] + "/w", UserXattr: true}
+	m, err := Mount(context.Background(), o)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s, err := StackOfMount(context.Background(), m.Path())
+	if err != nil {
+		return err
+	}
+	for _, which := range []Side{Old, New} {
+		v, err := OpenView(context.Background(), s, which)
+		if err != nil {
+			return err
+		}
+		defer v.Close()
+	}
+	if s.Features != (diff.Features{UserXattr: true}) {
+		return fmt.Errorf("features %+v", s.Features)
+	}
+	fmt.Println("ok")
+	return nil
+}

@@ -1,0 +1,331 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// Mounted is an overlay that [Mount] mounted.
+type Mounted struct {
+	scratch scratch
+	once    sync.Once
+	err     error
+}
+
+// Mount mounts an overlay in a private temporary directory, below
+// [os.TempDir], that only the caller's user can enter. The mount is in the
+// caller's mount namespace until Close; cancelling ctx afterwards does not end
+// it. On an error nothing is left.
+//
+// Options too long for mount(2), which takes one page, are passed by
+// descriptors; mount tables then show /proc/self/fd/N for the layers. That is
+// good for some 220 layers, and for all 500 that overlayfs takes since 6.7.
+//
+// Errors match [diff.ErrUnsupported] where privileges or the kernel don't
+// suffice, and are an [*OptionError] where the options make no overlay.
+func Mount(ctx context.Context, o Options) (*Mounted, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := o.check(KernelDefaults()); err != nil {
+		return nil, err
+	}
+	sc, err := newScratch()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.mountAt(sc.point); err != nil {
+		return nil, and(err, sc.remove())
+	}
+	// What the user mounts inside shall not spread to other namespaces. The
+	// mount itself does if the parent is shared (systemd shares /), and so does
+	// its removal: unmounting takes the copies along.
+	m := &Mounted{scratch: sc}
+	if err := unix.Mount("", sc.point, "", unix.MS_PRIVATE, ""); err != nil {
+		return nil, and(mountError("make the mount private", err), m.Close())
+	}
+	return m, nil
+}
+
+// Path returns where the overlay is mounted.
+func (m *Mounted) Path() string { return m.scratch.point }
+
+// Close unmounts the overlay and removes the temporary directory. If files are
+// still open there it waits a moment, then detaches the mount, which ends when
+// they are closed. Only the first call does something; all return its error.
+func (m *Mounted) Close() error {
+	m.once.Do(func() {
+		m.err = unmount(m.scratch.point)
+		if m.err == nil {
+			m.err = m.scratch.remove()
+		}
+	})
+	return m.err
+}
+
+func unmount(point string) error {
+	var err error
+	for wait := 5 * time.Millisecond; wait < 200*time.Millisecond; wait *= 2 {
+		if err = unix.Unmount(point, unix.UMOUNT_NOFOLLOW); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		time.Sleep(wait)
+	}
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+	}
+	switch {
+	case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return nil // EINVAL: somebody else unmounted it
+	}
+	return pathError("unmount", point, err, "unmount it with umount -l")
+}
+
+// scratch is a temporary directory with a mount point inside, so that the mode
+// of what is mounted opens it to nobody.
+type scratch struct{ dir, point string }
+
+func newScratch() (scratch, error) {
+	dir, err := os.MkdirTemp("", "overlaydiff-")
+	if err == nil {
+		dir, err = filepath.Abs(dir) // TMPDIR may be relative
+	}
+	if err != nil {
+		return scratch{}, fmt.Errorf("make a mount point: %w; set TMPDIR to a directory that can be written", err)
+	}
+	s := scratch{dir, filepath.Join(dir, "merged")}
+	if err := os.Mkdir(s.point, 0o700); err != nil {
+		return scratch{}, and(fmt.Errorf("make a mount point: %w; set TMPDIR to a directory that can be written", err), os.Remove(dir))
+	}
+	return s, nil
+}
+
+// remove removes two empty directories: never what is in them.
+func (s scratch) remove() error {
+	for _, dir := range []string{s.point, s.dir} {
+		if err := os.Remove(dir); err != nil {
+			return fmt.Errorf("remove the mount point: %w; remove it by hand", err)
+		}
+	}
+	return nil
+}
+
+// mountAt mounts an overlay at point: with mount(2), whose options all kernels
+// understand, unless they are too many.
+func (o Options) mountAt(point string) error {
+	if fitsPage(o) {
+		return o.mount(point)
+	}
+	var fds layerFDs
+	defer fds.close()
+	// The upper and work directory keep their names, which mount tables show,
+	// as long as they can.
+	for _, all := range []bool{false, true} {
+		if err := o.byDescriptors(&fds, all); err != nil {
+			return err
+		}
+		if fitsPage(o) {
+			return o.mount(point)
+		}
+	}
+	return o.mountByParts(point)
+}
+
+// mount calls mount(2). It copies one page of options and cuts off the rest.
+func (o Options) mount(point string) error {
+	if err := unix.Mount("overlaydiff", point, "overlay", o.flags(), o.data()); err != nil {
+		return mountError("mount an overlay", err)
+	}
+	return nil
+}
+
+func fitsPage(o Options) bool { return len(o.data()) < min(4096, os.Getpagesize()) }
+
+// mountFlags are the generic options that are flags of mount(2).
+var mountFlags = map[string]struct{ set, clear uintptr }{
+	"ro": {set: unix.MS_RDONLY}, "rw": {clear: unix.MS_RDONLY},
+	"nosuid": {set: unix.MS_NOSUID}, "suid": {clear: unix.MS_NOSUID},
+	"nodev": {set: unix.MS_NODEV}, "dev": {clear: unix.MS_NODEV},
+	"noexec": {set: unix.MS_NOEXEC}, "exec": {clear: unix.MS_NOEXEC},
+	"sync": {set: unix.MS_SYNCHRONOUS}, "async": {clear: unix.MS_SYNCHRONOUS},
+	"dirsync":  {set: unix.MS_DIRSYNC},
+	"lazytime": {set: unix.MS_LAZYTIME}, "nolazytime": {clear: unix.MS_LAZYTIME},
+	"noatime": {set: unix.MS_NOATIME}, "atime": {clear: unix.MS_NOATIME},
+	"nodiratime": {set: unix.MS_NODIRATIME}, "diratime": {clear: unix.MS_NODIRATIME},
+	"relatime": {set: unix.MS_RELATIME}, "norelatime": {clear: unix.MS_RELATIME},
+	"strictatime": {set: unix.MS_STRICTATIME}, "nostrictatime": {clear: unix.MS_STRICTATIME},
+	"nosymfollow": {set: unix.MS_NOSYMFOLLOW}, "symfollow": {clear: unix.MS_NOSYMFOLLOW},
+	"silent": {set: unix.MS_SILENT}, "loud": {clear: unix.MS_SILENT},
+}
+
+func (o Options) flags() uintptr {
+	var flags uintptr
+	for _, name := range o.Generic {
+		f := mountFlags[name]
+		flags = flags&^f.clear | f.set
+	}
+	return flags
+}
+
+// data returns the options without those that are flags of mount(2) or
+// comments: of the generic ones, only the labels.
+func (o Options) data() string {
+	labels := Options{}
+	for _, opt := range o.Generic {
+		if name, _, _ := strings.Cut(opt, "="); isContext(name) {
+			labels.Generic = append(labels.Generic, opt)
+		}
+	}
+	o.Generic = labels.Generic
+	return o.String()
+}
+
+// layerFDs are descriptors that hold layer directories. The kernel takes the
+// directory itself, whatever happens to its path, and the names
+// /proc/self/fd/N need no escapes.
+type layerFDs []int
+
+// open returns the name under which the kernel finds the directory path.
+func (l *layerFDs) open(path string) (string, error) {
+	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		remedy := "name a directory that exists"
+		if errors.Is(err, unix.EMFILE) {
+			remedy = "raise the limit of open files, ulimit -n"
+		}
+		return "", pathError("open the layer", path, err, remedy)
+	}
+	*l = append(*l, fd)
+	return fdPath(fd), nil
+}
+
+func (l *layerFDs) openAll(paths []string) ([]string, error) {
+	var names []string
+	for _, path := range paths {
+		name, err := l.open(path)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func (l *layerFDs) close() {
+	for _, fd := range *l {
+		unix.Close(fd)
+	}
+	*l = nil
+}
+
+func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// byDescriptors opens the lower layers, or else the upper and work directory,
+// and replaces their names in o.
+func (o *Options) byDescriptors(fds *layerFDs, upper bool) (err error) {
+	if !upper {
+		if o.Lower, err = fds.openAll(o.Lower); err == nil {
+			o.Data, err = fds.openAll(o.Data)
+		}
+		return err
+	}
+	for _, path := range []*string{&o.Upper, &o.Work} {
+		if *path != "" && err == nil {
+			*path, err = fds.open(*path)
+		}
+	}
+	return err
+}
+
+// mountByParts mounts with one call an option, for which the new mount API
+// (overlayfs: Linux 6.5, lowerdir+: 6.7) has no limit in total.
+func (o Options) mountByParts(point string) error {
+	const op = "mount an overlay of this many layers"
+	old := &diff.UnsupportedError{Op: op, Reason: "before Linux 6.7 the names of all layers must fit in one page: " +
+		strconv.Itoa(len(o.Lower)+len(o.Data)) + " layers don't; merge some, or use a newer kernel"}
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return old // ENOSYS before 5.2, EPERM in a sandbox that doesn't know it
+	}
+	defer unix.Close(fs)
+	for _, layers := range []struct {
+		key   string
+		paths []string
+	}{{"lowerdir+", o.Lower}, {"datadir+", o.Data}} {
+		for _, path := range layers.paths {
+			if unix.FsconfigSetString(fs, layers.key, path) != nil {
+				return old
+			}
+		}
+	}
+	o.Lower, o.Data = nil, nil
+	if err := o.configure(fs); err != nil {
+		return mountError(op, err)
+	}
+	return attach(fs, point, o.flags())
+}
+
+// configure sets all options but the layers and makes the super block.
+func (o Options) configure(fs int) error {
+	list := append(o.overlay(), "source=overlaydiff")
+	for _, opt := range o.Generic {
+		if name, _, ok := strings.Cut(opt, "="); ok && isContext(name) || opt == "ro" && o.flags()&unix.MS_RDONLY != 0 {
+			list = append(list, opt)
+		}
+	}
+	for _, opt := range list {
+		var err error
+		if name, value, ok := strings.Cut(opt, "="); ok {
+			err = unix.FsconfigSetString(fs, name, value)
+		} else {
+			err = unix.FsconfigSetFlag(fs, name)
+		}
+		if err != nil {
+			return fmt.Errorf("option %s: %w", diff.QuotePath(opt), err)
+		}
+	}
+	return unix.FsconfigCreate(fs)
+}
+
+// attach mounts what fs configures at point.
+func attach(fs int, point string, flags uintptr) error {
+	attrs := 0
+	for _, f := range []struct {
+		flag uintptr
+		attr int
+	}{
+		{unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY},
+		{unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID},
+		{unix.MS_NODEV, unix.MOUNT_ATTR_NODEV},
+		{unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
+		{unix.MS_NOATIME, unix.MOUNT_ATTR_NOATIME},
+		{unix.MS_NODIRATIME, unix.MOUNT_ATTR_NODIRATIME},
+		{unix.MS_NOSYMFOLLOW, unix.MOUNT_ATTR_NOSYMFOLLOW},
+	} {
+		if flags&f.flag != 0 {
+			attrs |= f.attr
+		}
+	}
+	m, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
+	if err != nil {
+		return mountError("mount an overlay", err)
+	}
+	defer unix.Close(m)
+	if err := unix.MoveMount(m, "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return mountError("mount an overlay", err)
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// StackOfMount describes the overlay that is mounted at path, the topmost
+// mount there. Every layer directory is found, and the upper one (without an
+// upper, the topmost lower one) is compared with the root of the mount, so that
+// a directory which only has the same name is an error.
+//
+// It is an error, too, if path does not exist ([fs.ErrNotExist]), is not an
+// overlay or only inside one, or if a layer directory is gone.
+//
+// The table says nothing of the identity of the other layers. What is elided
+// there since it equalled a module parameter at the time of reading is taken
+// from [KernelDefaults].
+func StackOfMount(ctx context.Context, path string) (diff.Stack, error) {
+	if err := ctx.Err(); err != nil {
+		return diff.Stack{}, err
+	}
+	// path and table belong to one mount namespace, the calling thread's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	root, err := statPath(path)
+	if err != nil {
+		return diff.Stack{}, pathError("stat", path, err, "name the path at which an overlay is mounted")
+	}
+	point, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		point, err = filepath.Abs(point)
+	}
+	if err != nil { // asked for by old kernels only
+		point = path
+	}
+	t := target{name: diff.QuotePath(path), path: path, root: root}
+	return t.stack(ctx, ownTable(), point)
+}
+
+// StackOfProcess describes the overlay that is the root of a process, that is
+// of its container, as [StackOfMount] does. Layers are looked up by their paths
+// in the caller's own mount namespace, where the container was mounted from. It
+// needs the permission to trace the process.
+//
+// Errors match [fs.ErrNotExist] if there is no such process and
+// [fs.ErrPermission] if it may not be looked at.
+func StackOfProcess(ctx context.Context, pid int) (diff.Stack, error) {
+	if err := ctx.Err(); err != nil {
+		return diff.Stack{}, err
+	}
+	proc := "/proc/" + strconv.Itoa(pid)
+	if pid <= 0 {
+		return diff.Stack{}, fmt.Errorf("find process %d: %w; name the id of a running process", pid, fs.ErrNotExist)
+	}
+	path := proc + "/root"
+	root, err := statPath(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
+		return diff.Stack{}, fmt.Errorf("find process %d: %w; name the id of a running process", pid, fs.ErrNotExist)
+	case errors.Is(err, fs.ErrPermission):
+		return diff.Stack{}, pathError("stat", path, err, "run as root, or as the user and in the user namespace of the process")
+	case err != nil:
+		return diff.Stack{}, pathError("stat", path, err, "name the id of a running process")
+	}
+	t := target{name: "root of process " + strconv.Itoa(pid), path: path, root: root}
+	return t.stack(ctx, proc+"/mountinfo", "/")
+}
+
+// target is what a stack is to be found for.
+type target struct {
+	name string // for errors
+	path string // leads to the root of the mount
+	root stat
+	info *mountinfo.Info
+}
+
+// stack finds the mount of t in the mount table, in which its mount point
+// reads point, and resolves its layers.
+func (t target) stack(ctx context.Context, table, point string) (diff.Stack, error) {
+	id := strconv.FormatUint(t.root.Mnt_id, 10)
+	infos, err := readTable(table, func(line []byte) bool { return bytes.HasPrefix(line, []byte(id+" ")) })
+	if err != nil {
+		return diff.Stack{}, fmt.Errorf("read the mount table: %w; is /proc mounted?", err)
+	}
+	if len(infos) == 0 {
+		return diff.Stack{}, fmt.Errorf("%s: it belongs to another mount namespace, or to a tree that is not mounted any more: name a process in it as pid:N", t.name)
+	}
+	t.info = infos[0]
+	isRoot := t.root.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	if t.root.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 { // before Linux 5.8
+		isRoot = t.info.Mountpoint == point
+	}
+	switch {
+	case t.info.FSType != "overlay":
+		return diff.Stack{}, fmt.Errorf("%s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, t.info.FSType)
+	case t.info.Root != "/":
+		return diff.Stack{}, fmt.Errorf("%s: only the directory %s of an overlay is mounted there: name %s", t.name, diff.QuotePath(t.info.Root), t.wholeMount())
+	case !isRoot:
+		return diff.Stack{}, fmt.Errorf("%s: it is inside an overlay but not its mount point: name %s", t.name, diff.QuotePath(t.info.Mountpoint))
+	}
+	return t.resolve(ctx)
+}
+
+// wholeMount returns where all of the overlay is mounted, for a remedy.
+func (t target) wholeMount() string {
+	if points := t.mountpoints(); len(points) > 0 {
+		return diff.QuotePath(points[0])
+	}
+	return "the mount point of the whole overlay"
+}
+
+// mountpoints returns at which paths of the caller's namespace the overlay is
+// mounted as a whole: every mount of it has the same device number.
+func (t target) mountpoints() []string {
+	dev := fmt.Sprintf(" %d:%d / ", t.info.Major, t.info.Minor)
+	infos, err := readTable(ownTable(), func(line []byte) bool { return bytes.Contains(line, []byte(dev)) })
+	if err != nil {
+		return nil
+	}
+	var points []string
+	for _, m := range infos {
+		if m.FSType == "overlay" && m.Major == t.info.Major && m.Minor == t.info.Minor && m.Root == "/" {
+			points = append(points, m.Mountpoint)
+		}
+	}
+	return points
+}
+
+// ownTable returns the mount table of the calling thread, which may have a
+// namespace of its own. thread-self exists since Linux 3.17.
+func ownTable() string { return "/proc/thread-self/mountinfo" }
+
+// readTable parses those lines of a mount table that pick wants.
+//
+// The library's own loop gives up at lines of 64 KiB, which an overlay of many
+// layers (lowerdir+) can reach; so it gets the lines one by one, and without
+// their last field, the super block's options.
+func readTable(path string, pick func(line []byte) bool) ([]*mountinfo.Info, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var infos []*mountinfo.Info
+	for r := bufio.NewReader(f); ; {
+		line, err := r.ReadBytes('\n')
+		if i := bytes.LastIndexByte(line, ' '); i >= 0 && pick(line) {
+			one, err := mountinfo.GetMountsFromReader(strings.NewReader(string(line[:i])+" -"), nil)
+			if err != nil {
+				return nil, err
+			}
+			one[0].VFSOptions = strings.TrimSuffix(string(line[i+1:]), "\n")
+			infos = append(infos, one[0])
+		}
+		switch {
+		case err == io.EOF:
+			return infos, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
+
+type stat struct{ unix.Statx_t }
+
+// statPath follows symbolic links and always tells the id of the mount.
+func statPath(path string) (stat, error) {
+	var s stat
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+	err := retry(func() error { return unix.Statx(unix.AT_FDCWD, path, 0, mask, &s.Statx_t) })
+	if err != nil || s.Mask&unix.STATX_MNT_ID != 0 {
+		return s, err
+	}
+	// Before Linux 5.8: the descriptor's entry in /proc tells it (since 3.15).
+	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH)
+	if err != nil {
+		return s, err
+	}
+	defer unix.Close(fd)
+	b, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return s, err
+	}
+	_, id, _ := strings.Cut(string(b), "mnt_id:")
+	id, _, _ = strings.Cut(id, "\n")
+	s.Mnt_id, err = strconv.ParseUint(strings.TrimSpace(id), 10, 64)
+	return s, err
+}
+
+func (s *stat) isDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+func (s *stat) dev() uint64 { return unix.Mkdev(s.Dev_major, s.Dev_minor) }
+
+// open is openat(2), close-on-exec.
+func open(dirfd int, path string, flags int) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dirfd, path, flags|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// retry repeats what a signal interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}

@@ -1,0 +1,206 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// Side selects one of the two views of a stack. The zero value is invalid.
+type Side uint8
+
+// The two sides.
+const (
+	_   Side = iota
+	Old      // the lower layers merged
+	New      // the upper layer over the lower ones
+)
+
+// String returns "old" or "new".
+func (s Side) String() string {
+	switch s {
+	case Old:
+		return "old"
+	case New:
+		return "new"
+	default:
+		return "invalid"
+	}
+}
+
+// View is a read-only mount that no path leads to.
+type View struct{ fd atomic.Int64 }
+
+// OpenView mounts one side of a stack, read-only, with the features of
+// s.Features, and opens its root. The mount is then detached at once, so that
+// it ends with the last descriptor in it, however the process ends.
+//
+// The upper directory is mounted as one more lower layer, never for writing,
+// so that it may belong to a live overlay. What is written there meanwhile can
+// be seen or not, name by name. Inode numbers of directories mean nothing in a
+// view, those of other entries only together with their device number.
+//
+// A layer directory that can't be opened is an error that names it. Errors
+// match [diff.ErrUnsupported] where privileges or the kernel don't suffice, and
+// where such a mount does not show what the overlay shows: the new side of a
+// stack with the index feature and anything in its index.
+func OpenView(ctx context.Context, s diff.Stack, which Side) (*View, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	op := "mount the " + which.String() + " view"
+	lower := s.Lower
+	switch {
+	case which != Old && which != New:
+		return nil, errors.New(op + ": ask for the old or the new side")
+	case which == New && s.Upper != "":
+		lower = append([]string{s.Upper}, lower...)
+	}
+	if len(lower) == 0 {
+		return nil, errors.New(op + ": the stack has no lower layer: name one")
+	}
+	if which == New {
+		if err := checkIndex(op, s); err != nil {
+			return nil, err
+		}
+	}
+	opts, err := viewOptions(op, s.Features, loadedDefaults())
+	if err != nil {
+		return nil, err
+	}
+	var fds layerFDs
+	defer fds.close()
+	if opts.Lower, err = fds.openAll(lower); err != nil {
+		return nil, err
+	}
+	if opts.Data, err = fds.openAll(s.Data); err != nil {
+		return nil, err
+	}
+	return openDetached(opts, &fds)
+}
+
+// FD returns the descriptor of the view's root directory, opened for reading.
+// It belongs to the view. After Close it is -1.
+func (v *View) FD() int { return int(v.fd.Load()) }
+
+// Close closes the root directory. Directories below that were opened through
+// it stay usable until they are closed, too. Calls after the first do nothing.
+func (v *View) Close() error {
+	if fd := int(v.fd.Swap(-1)); fd >= 0 {
+		return unix.Close(fd)
+	}
+	return nil
+}
+
+// openDetached mounts opts, whose layers fds holds open, opens the root and
+// detaches the mount.
+//
+// Where the parent of the mount point is shared, as systemd makes /, the mount
+// spreads to other namespaces for that moment and the detaching follows it.
+// A private parent would be worse: a namespace that is cloned meanwhile then
+// keeps its copy, since nothing takes it away there.
+func openDetached(opts Options, fds *layerFDs) (_ *View, err error) {
+	sc, err := newScratch()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = and(err, sc.remove()) }()
+	if len(opts.Lower) == 1 && len(opts.Data) == 0 {
+		// The kernel wants two layers. The mount point is an empty directory; that
+		// it is covered and removed soon does not matter to a layer.
+		empty, err := fds.open(sc.point)
+		if err != nil {
+			return nil, err
+		}
+		opts.Lower = append(opts.Lower, empty)
+	}
+	mount := opts.mount
+	if !fitsPage(opts) {
+		mount = opts.mountByParts
+	}
+	if err := mount(sc.point); err != nil {
+		return nil, err
+	}
+	fd, err := open(unix.AT_FDCWD, sc.point, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		err = pathError("open the view", sc.point, err, "try again")
+	}
+	if e := unix.Unmount(sc.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); e != nil {
+		err = and(err, pathError("unmount", sc.point, e, "unmount it with umount -l"))
+	}
+	if err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return nil, err
+	}
+	v := &View{}
+	v.fd.Store(int64(fd))
+	return v, nil
+}
+
+// loadedDefaults returns the parameters of the overlay module, loaded if need
+// be: they tell which options it knows.
+func loadedDefaults() Defaults {
+	d := KernelDefaults()
+	if d == (Defaults{}) {
+		// No overlay is mounted without layers, but the attempt loads the module.
+		_ = unix.Mount("overlaydiff", os.TempDir(), "overlay", unix.MS_RDONLY, "")
+		d = KernelDefaults()
+	}
+	return d
+}
+
+// viewOptions returns the options of a view without its layers. What a kernel
+// has no parameter for, it would reject.
+func viewOptions(op string, f diff.Features, d Defaults) (Options, error) {
+	o := Options{Generic: []string{"ro", "nosuid", "nodev", "noexec"}, UserXattr: f.UserXattr}
+	set := func(field *string, p Param, value string) {
+		if p != Absent {
+			*field = value
+		}
+	}
+	set(&o.XINO, d.XinoAuto, "off")
+	set(&o.Index, d.Index, "off")
+	set(&o.NFSExport, d.NFSExport, "off")
+	if f.UserXattr { // which forces redirect_dir=nofollow and metacopy=off (Linux 5.11)
+		return o, nil
+	}
+	if f.Metacopy && !f.RedirectFollow {
+		return o, &diff.UnsupportedError{Op: op, Reason: "overlayfs resolves metacopy files only where it follows redirects: set both features or neither"}
+	}
+	set(&o.RedirectDir, d.RedirectDir, onOff(f.RedirectFollow))
+	if !f.RedirectFollow && d.RedirectAlwaysFollow != Absent { // Linux 4.15; before, off followed as well
+		o.RedirectDir = "nofollow"
+	}
+	set(&o.Metacopy, d.Metacopy, onOff(f.Metacopy))
+	return o, nil
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// checkIndex returns an error if the index holds files: a mount without the
+// work directory does not show what they stand for.
+func checkIndex(op string, s diff.Stack) error {
+	if !s.Features.Index || s.Upper == "" || s.Work == "" {
+		return nil
+	}
+	names, err := os.ReadDir(filepath.Join(s.Work, "index"))
+	if err != nil || len(names) == 0 {
+		return nil
+	}
+	return &diff.UnsupportedError{Op: op, Reason: "hard links of lower files are tied together by the index, which only a mount with the work directory shows: mount the overlay and name its mount point"}
+}

@@ -1,0 +1,12 @@
+// Package naive finds the changes between any two directory trees by walking
+// both: two mounts, two block device snapshots, two copies. It needs to know
+// nothing of how the trees came about, and its cost follows their size.
+//
+// Both trees are walked together, by directory descriptor and in parallel; a
+// symbolic link is never followed. Two names are taken for equal without a look
+// inside only if they lead to one inode; else metadata, extended attributes,
+// link targets and contents are compared.
+//
+// What is mounted inside a tree is part of it, as it is for a program that
+// looks at the tree.
+package naive

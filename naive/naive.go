@@ -1,0 +1,238 @@
+package naive
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/fswalk"
+	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// Engine compares two trees. It is a [diff.Engine] and safe for concurrent use.
+type Engine struct {
+	pool     *fswalk.Pool
+	old, new *fswalk.Dir
+	proof    Proof
+}
+
+// Proof says what counts as proof that two names are one unmodified inode,
+// beside equal device and inode numbers.
+type Proof uint8
+
+const (
+	// ProofNone: nothing else does.
+	ProofNone Proof = iota
+	// ProofInode: inode numbers of both trees are those of one file system
+	// beneath them, so an equal number with equal metadata, change time to the
+	// nanosecond included, is the same inode. Inodes with several names are not
+	// taken for proven: in an overlay the name decides where the data of a
+	// metacopy file is.
+	ProofInode
+)
+
+// Open returns an engine for two trees by the descriptors of their roots, open
+// for reading, which the engine owns from now on. The names are for messages.
+func Open(oldFD, newFD int, oldName, newName string, proof Proof) *Engine {
+	pool := fswalk.NewPool(0)
+	return &Engine{pool: pool, old: pool.Root(oldFD, oldName), new: pool.Root(newFD, newName), proof: proof}
+}
+
+// Name returns "naive".
+func (*Engine) Name() string { return "naive" }
+
+// Close closes all descriptors.
+func (e *Engine) Close() error {
+	e.pool.Close()
+	return nil
+}
+
+// Changes implements [diff.Engine]. It compares every name of both trees.
+func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
+	root := node{path: "/", old: e.old, new: e.new}
+	return inode.Changes(fswalk.Ordered(ctx, opts.Workers, root, e.expand), opts)
+}
+
+// node is a directory in the new tree, with the old tree's directory of that
+// path or nil.
+type node struct {
+	path     string
+	old, new *fswalk.Dir
+}
+
+type items = fswalk.Items[node, inode.Found]
+
+// expand compares what two directories have.
+func (e *Engine) expand(ctx context.Context, n node, out *items) error {
+	oldNames, err := list(n.old)
+	if err != nil && !inode.Vanished(err) {
+		return err
+	}
+	newNames, err := list(n.new)
+	if err != nil {
+		if inode.Vanished(err) {
+			raced(out, n.path)
+			return nil
+		}
+		return err
+	}
+	var absent []string
+	for len(oldNames)+len(newNames) > 0 {
+		v := visit{engine: e, ctx: ctx, node: n}
+		v.name, v.inOld, v.inNew = next(&oldNames, &newNames)
+		if err := v.run(out); err != nil {
+			return err
+		}
+		if v.absent {
+			absent = append(absent, v.name)
+		}
+	}
+	return n.reportAbsent(absent, out)
+}
+
+// next takes the first name from two ordered listings.
+func next(a, b *[]sys.Dirent) (name string, inA, inB bool) {
+	switch {
+	case len(*b) == 0 || len(*a) > 0 && (*a)[0].Name < (*b)[0].Name:
+		name, inA = (*a)[0].Name, true
+	case len(*a) == 0 || (*b)[0].Name < (*a)[0].Name:
+		name, inB = (*b)[0].Name, true
+	default:
+		name, inA, inB = (*a)[0].Name, true, true
+	}
+	if inA {
+		*a = (*a)[1:]
+	}
+	if inB {
+		*b = (*b)[1:]
+	}
+	return name, inA, inB
+}
+
+// visit compares one name of two directories.
+type visit struct {
+	engine       *Engine
+	ctx          context.Context //nolint:containedctx // lives for one name
+	node         node
+	name         string
+	inOld, inNew bool // listed there
+	absent       bool // listed, but not found
+}
+
+func (v *visit) run(out *items) error {
+	path := diff.Join(v.node.path, v.name)
+	var change diff.Change
+	var child *node
+	settled, race, err := inode.Settle(func() (err error) {
+		change, child, err = v.compare(path)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if race {
+		raced(out, path)
+	}
+	if !settled {
+		return nil
+	}
+	if change.Kind != 0 {
+		out.Value(inode.Found{Change: change})
+	}
+	if child != nil {
+		out.Child(*child)
+	}
+	return nil
+}
+
+func (v *visit) compare(path string) (change diff.Change, child *node, err error) {
+	from, err := v.lookup(v.node.old, v.inOld)
+	if err != nil {
+		return change, nil, err
+	}
+	to, err := v.lookup(v.node.new, v.inNew)
+	if err != nil {
+		return change, nil, err
+	}
+	change, err = inode.Classify(path, from, to, func() (diff.What, error) {
+		if v.engine.proven(from, to) {
+			return 0, nil
+		}
+		return inode.Pair{Ctx: v.ctx, Old: from, New: to}.Compare()
+	})
+	if err == nil && to != nil && to.IsDir() {
+		child = &node{path: path, new: to.Child()}
+		if from != nil && from.IsDir() {
+			child.old = from.Child()
+		}
+	}
+	return change, child, err
+}
+
+// lookup returns what a listed name leads to, nil if nothing.
+func (v *visit) lookup(dir *fswalk.Dir, listed bool) (*inode.Ref, error) {
+	if !listed {
+		return nil, nil //nolint:nilnil // absence is an answer
+	}
+	ref := &inode.Ref{Dir: dir, Name: v.name}
+	err := dir.Stat(v.name, sys.StatAll, &ref.Stat)
+	if errors.Is(err, fs.ErrNotExist) {
+		v.absent = true
+		return nil, nil //nolint:nilnil // as above
+	}
+	return ref, err
+}
+
+// proven reports whether both names are known to lead to one unmodified inode.
+func (e *Engine) proven(from, to *inode.Ref) bool {
+	if from.Same(to) {
+		return true
+	}
+	if e.proof != ProofInode || from.IsDir() || from.Stat.Nlink != 1 {
+		return false
+	}
+	a, b := from.Stat, to.Stat
+	a.Dev, b.Dev = 0, 0 // an overlay mount has its own
+	return a == b
+}
+
+// reportAbsent tells names that vanished from those that overlayfs lists but
+// has not: it passes the listing of a directory that only one layer has through
+// as it is, whiteouts included.
+func (n node) reportAbsent(absent []string, out *items) error {
+	if len(absent) == 0 {
+		return nil
+	}
+	listed := map[string]bool{}
+	for _, dir := range []*fswalk.Dir{n.old, n.new} {
+		names, err := list(dir)
+		if err != nil && !inode.Vanished(err) {
+			return err
+		}
+		for _, d := range names {
+			listed[d.Name] = true
+		}
+	}
+	for _, name := range absent {
+		if !listed[name] {
+			raced(out, diff.Join(n.path, name))
+		}
+	}
+	return nil
+}
+
+func list(d *fswalk.Dir) ([]sys.Dirent, error) {
+	if d == nil {
+		return nil, nil
+	}
+	return d.List()
+}
+
+func raced(out *items, path string) {
+	out.Value(inode.Found{Raced: true, Change: diff.Change{Path: path}})
+}
+
+var _ diff.Engine = (*Engine)(nil)

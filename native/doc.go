@@ -1,0 +1,19 @@
+// Package native finds the changes of an overlay by reading its layer
+// directories, without a mount. It resolves every name as the kernel's lookup
+// does, once over the lower layers (the old view) and once over the upper and
+// the lower layers (the new view), and descends only where the two can differ:
+// its cost follows the upper layer, not the image.
+//
+// What marks mean is decided by the stack's [diff.Features], as mount options
+// decide it, and never by what the layers hold: the user.overlay.* attributes
+// of an overlay mounted without userxattr are data.
+//
+// [Open] refuses, with an error that matches [diff.ErrUnsupported] and says
+// why, a stack that it can't read rightly. A mark that the kernel would refuse
+// to follow ends the walk with a [MarkError]: the name can't be seen through
+// the mount either.
+//
+// Layers may be written by hostile programs: symbolic links are never followed,
+// redirects can't leave their layer, and names lead from directory descriptor
+// to directory descriptor.
+package native

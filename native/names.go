@@ -1,0 +1,34 @@
+package native
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// name is a name to compare.
+type name struct {
+	name    string
+	inUpper bool
+}
+
+// union merges listings, of which the first is the upper directory's, into one
+// without repetitions, in order.
+func union(lists [][]sys.Dirent) []name {
+	total := 0
+	for _, list := range lists {
+		total += len(list)
+	}
+	all := make([]name, 0, total)
+	for i, list := range lists {
+		for _, d := range list {
+			all = append(all, name{name: d.Name, inUpper: i == 0})
+		}
+	}
+	if len(all) == len(lists[0]) { // in order already
+		return all
+	}
+	slices.SortStableFunc(all, func(a, b name) int { return strings.Compare(a.name, b.name) })
+	return slices.CompactFunc(all, func(a, b name) bool { return a.name == b.name })
+}

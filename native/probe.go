@@ -1,0 +1,165 @@
+package native
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/fswalk"
+	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/whiteout"
+)
+
+// probe is what one layer directory has at one name. The marks are read when
+// they are asked for, once.
+type probe struct {
+	ref      inode.Ref
+	absent   bool
+	whiteout bool
+
+	dir      *fswalk.Dir
+	opaque   memo[bool]
+	redir    memo[string]
+	metacopy memo[bool]
+}
+
+type memo[T any] struct {
+	known bool
+	value T
+}
+
+func (m *memo[T]) get(read func() (T, error)) (value T, err error) {
+	if !m.known {
+		if m.value, err = read(); err != nil {
+			return value, err
+		}
+		m.known = true
+	}
+	return m.value, nil
+}
+
+// probe looks at name in dir.
+func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
+	for _, p := range l.probes {
+		if p.ref.Dir == dir && p.ref.Name == name {
+			return p, nil
+		}
+	}
+	p := &probe{ref: inode.Ref{Dir: dir, Name: name}}
+	if name == "." || name == ".." { // only a redirect can say so
+		return nil, &MarkError{Path: dir.DisplayPath(name), Xattr: l.marks.Redirect, Reason: "it has a component " + name, Err: syscall.EACCES}
+	}
+	switch err := dir.Stat(name, sys.StatAll, &p.ref.Stat); {
+	case err == nil:
+	case notFound(err):
+		p.absent = true
+	default:
+		return nil, err
+	}
+	if !p.absent {
+		if p.ref.Stat.MountRoot {
+			return nil, &diff.UnsupportedError{
+				Op:     "read " + dir.DisplayPath(name),
+				Reason: "something is mounted there, inside a layer, and hides what the overlay sees; run as root",
+			}
+		}
+		err := dir.Use(func(fd int) (err error) {
+			p.whiteout, err = l.marks.Is(fd, name, &p.ref.Stat)
+			return dir.Wrap("getxattr "+l.marks.Whiteout, name, err)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	l.probes = append(l.probes, p)
+	return p, nil
+}
+
+// child returns the directory that p is, always the same.
+func (p *probe) child() *fswalk.Dir {
+	if p.dir == nil {
+		p.dir = p.ref.Child()
+	}
+	return p.dir
+}
+
+func (p *probe) hit(layer int) *hit {
+	h := &hit{ref: p.ref}
+	if p.ref.IsDir() {
+		h.part = part{layer: layer, dir: p.child()}
+	}
+	return h
+}
+
+// xattr reads one attribute. Of a directory it is read by the descriptor that
+// will be needed anyway.
+func (p *probe) xattr(name string) (value []byte, ok bool, err error) {
+	dir, entry := p.ref.Dir, p.ref.Name
+	if p.ref.IsDir() {
+		dir, entry = p.child(), ""
+	}
+	err = dir.Use(func(fd int) (err error) {
+		value, ok, err = sys.GetXattr(fd, entry, name)
+		return dir.Wrap("getxattr "+name, entry, err)
+	})
+	return value, ok, err
+}
+
+func (p *probe) isOpaque(l *lookup) (bool, error) {
+	return p.opaque.get(func() (bool, error) {
+		value, _, err := p.xattr(l.marks.Opaque)
+		return whiteout.IsOpaque(value), err
+	})
+}
+
+func (p *probe) isMetacopy(l *lookup) (bool, error) {
+	if p.ref.Stat.Format() != sys.Regular {
+		return false, nil
+	}
+	return p.metacopy.get(func() (bool, error) {
+		value, ok, err := p.xattr(l.marks.Metacopy)
+		if err != nil || !ok {
+			return false, err
+		}
+		if err := whiteout.CheckMetacopy(value); err != nil {
+			return false, markError(p.hit(0), l.marks.Metacopy, fmt.Sprintf("a value of %d bytes is malformed", len(value)), err)
+		}
+		return true, nil
+	})
+}
+
+// redirect returns where p's redirect leads, "" if it has none.
+func (p *probe) redirect(l *lookup) (string, error) {
+	return p.redir.get(func() (string, error) {
+		value, ok, err := p.xattr(l.marks.Redirect)
+		if err != nil || !ok {
+			return "", err
+		}
+		to, err := whiteout.ParseRedirect(value)
+		if err != nil {
+			return "", markError(p.hit(0), l.marks.Redirect, fmt.Sprintf("the value %q is malformed", value), err)
+		}
+		return to, nil
+	})
+}
+
+// MarkError says that an entry of a layer has a mark which the kernel refuses
+// to follow: a lookup of the name through the mount fails with Err.
+type MarkError struct {
+	Path   string // of the entry, in its layer
+	Xattr  string
+	Reason string
+	Err    error // a [syscall.Errno]
+}
+
+func (e *MarkError) Error() string {
+	return fmt.Sprintf("%s of %s: %s: %v", e.Xattr, diff.QuotePath(e.Path), e.Reason, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *MarkError) Unwrap() error { return e.Err }
+
+func markError(h *hit, xattr, reason string, err error) error {
+	return &MarkError{Path: h.ref.Dir.DisplayPath(h.ref.Name), Xattr: xattr, Reason: reason, Err: err}
+}

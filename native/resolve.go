@@ -1,0 +1,288 @@
+package native
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/fswalk"
+	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/whiteout"
+)
+
+// layer is an opened layer directory.
+type layer struct {
+	root *fswalk.Dir
+	// private: opened so that nothing mounted inside is seen
+	private bool
+}
+
+// part is a directory that one lower layer contributes to a merged directory.
+type part struct {
+	layer int // index in resolver.layers; larger is lower
+	dir   *fswalk.Dir
+}
+
+// merged is a directory of a view: the upper layer's directory, nil if that has
+// none, and those of the lower layers, topmost first.
+type merged struct {
+	upper  *fswalk.Dir
+	lowers []part
+}
+
+func sameParts(a, b []part) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].layer != b[i].layer || !a[i].dir.Same(b[i].dir) {
+			return false
+		}
+	}
+	return true
+}
+
+// resolver has what lookups of one stack share.
+type resolver struct {
+	layers   []layer // the upper, then the lower layers, topmost first
+	lowers   []part  // the roots of the lower layers
+	marks    *whiteout.Namespace
+	features diff.Features
+}
+
+// object is what a view shows at a name.
+type object struct {
+	meta *inode.Ref // has the metadata
+	data *inode.Ref // has the content; differs from meta for a metacopy file
+	dirs merged     // of a directory
+}
+
+func (o *object) ref() *inode.Ref {
+	if o == nil {
+		return nil
+	}
+	return o.meta
+}
+
+// lookup resolves one name in both views and remembers what it read for the
+// one when it comes to the other.
+type lookup struct {
+	*resolver
+	probes []*probe
+}
+
+// state goes with the search for a name from layer to layer downwards.
+type state struct {
+	want       string // name in the parent, or absolute path, to look for next
+	redirected bool   // want comes from a redirect
+	absLast    bool   // the redirect read last is absolute
+	dir        bool   // a directory was found: only directories merge with it
+	meta       bool   // what was found last is a metacopy file
+	halt       bool   // nothing lower counts
+}
+
+func (st *state) absolute() bool { return strings.HasPrefix(st.want, "/") }
+
+// hit is what a layer has at the place that is looked for.
+type hit struct {
+	ref  inode.Ref
+	part part // if it is a directory
+}
+
+// resolve does what the kernel's lookup of name in parent does; nil means that
+// the view has no such name. Errors that the kernel's lookup would return are
+// [MarkError].
+func (l *lookup) resolve(parent merged, name string) (*object, error) {
+	st := state{want: name}
+	var up *hit
+	var err error
+	if parent.upper != nil {
+		quiet := !l.features.RedirectFollow && len(parent.lowers) == 0
+		if up, err = l.walk(0, parent.upper, &st, quiet); err != nil {
+			return nil, err
+		}
+	}
+	upMeta := up != nil && st.meta
+	cand := parent.lowers
+	if st.absolute() {
+		cand = l.lowers
+	}
+	hits, err := l.descend(cand, &st, up)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.permitted(&st, up, hits); err != nil {
+		return nil, err
+	}
+	if st.meta || upMeta && len(hits) == 0 {
+		return nil, markError(last(up, hits), l.marks.Metacopy, "the file that has its data is missing", syscall.EIO)
+	}
+	return newObject(up, upMeta, hits), nil
+}
+
+// descend searches the lower layers.
+func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
+	lowest := len(l.layers) - 1
+	for j := 0; !st.halt && j < len(cand); j++ {
+		c := cand[j]
+		if err := l.permitted(st, up, hits); err != nil {
+			return nil, err
+		}
+		quiet := j == len(cand)-1
+		if l.features.RedirectFollow {
+			quiet = c.layer == lowest
+		}
+		fromRoot := st.absolute()
+		start := c.dir
+		if fromRoot {
+			start = l.layers[c.layer].root
+		}
+		h, err := l.walk(c.layer, start, st, quiet)
+		if err != nil {
+			return nil, err
+		}
+		if h != nil {
+			if !st.meta || len(hits) == 0 { // of metacopy files in the middle nothing counts
+				hits = append(hits, h)
+			}
+			if st.halt {
+				break
+			}
+			if st.absolute() && !fromRoot {
+				cand, j = l.lowers, c.layer-1
+			}
+		}
+	}
+	return hits, nil
+}
+
+// walk looks in one layer, beginning at start, for what st wants. quiet: no
+// layer below counts, so marks that only say where to go on are not read.
+func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit, error) {
+	path, absolute := strings.CutPrefix(st.want, "/")
+	names := []string{path}
+	if absolute {
+		names = strings.Split(path, "/")
+	}
+	dir := start
+	for k, name := range names {
+		p, err := l.probe(dir, name)
+		if err != nil || p.absent {
+			return nil, err
+		}
+		final := k == len(names)-1
+		isDir := p.ref.IsDir()
+		switch {
+		case p.whiteout,
+			final && st.meta && p.ref.Stat.Format() != sys.Regular,
+			!isDir && (st.dir || !final):
+			st.halt = true
+			return nil, nil //nolint:nilnil // nothing here, and nothing below
+		case !isDir:
+			if st.meta, err = p.isMetacopy(l); err != nil {
+				return nil, err
+			}
+			st.halt = !st.meta
+			if st.halt || quiet {
+				return &hit{ref: p.ref}, nil
+			}
+		default:
+			st.dir = st.dir || final
+			opaque := false
+			if !quiet {
+				if opaque, err = p.isOpaque(l); err != nil {
+					return nil, err
+				}
+				st.halt = st.halt || opaque
+			}
+			if opaque || quiet { // the redirect is not read
+				if final {
+					return p.hit(layer), nil
+				}
+				dir = p.child()
+				continue
+			}
+		}
+		if err := l.redirect(p, st, len(names)-1-k); err != nil {
+			return nil, err
+		}
+		if final {
+			return p.hit(layer), nil
+		}
+		dir = p.child()
+	}
+	return nil, nil //nolint:nilnil // not reached: names is never empty
+}
+
+// redirect makes st want what p's redirect says, if it has one. after is how
+// many components follow p on the path that is being walked; they stay.
+func (l *lookup) redirect(p *probe, st *state, after int) error {
+	to, err := p.redirect(l)
+	st.absLast = false
+	if err != nil || to == "" {
+		return err
+	}
+	parts := strings.Split(st.want, "/")
+	keep := parts[len(parts)-after:]
+	if strings.HasPrefix(to, "/") {
+		st.absLast, st.halt = true, false
+		st.want = strings.Join(append([]string{to}, keep...), "/")
+	} else {
+		parts[len(parts)-after-1] = to
+		st.want = strings.Join(parts, "/")
+	}
+	st.redirected = true
+	return nil
+}
+
+// permitted returns the error with which the kernel refuses to go where st
+// leads if the mount does not follow redirects or metacopy files.
+func (l *lookup) permitted(st *state, up *hit, hits []*hit) error {
+	switch {
+	case st.meta && !l.features.Metacopy:
+		return markError(last(up, hits), l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
+	case st.redirected && !l.features.RedirectFollow:
+		return markError(last(up, hits), l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
+	}
+	return nil
+}
+
+func last(up *hit, hits []*hit) *hit {
+	if len(hits) > 0 {
+		return hits[len(hits)-1]
+	}
+	return up
+}
+
+func newObject(up *hit, upMeta bool, hits []*hit) *object {
+	if up != nil && !up.ref.IsDir() && !upMeta {
+		hits = nil
+	}
+	top := up
+	if top == nil {
+		if len(hits) == 0 {
+			return nil
+		}
+		top = hits[0]
+	}
+	o := &object{meta: &top.ref, data: &top.ref}
+	if top.ref.IsDir() {
+		if up != nil {
+			o.dirs.upper = up.part.dir
+		}
+		for _, h := range hits {
+			o.dirs.lowers = append(o.dirs.lowers, h.part)
+		}
+	} else if len(hits) > 0 {
+		o.data = &hits[len(hits)-1].ref
+	}
+	return o
+}
+
+// notFound reports whether err says that there is no such name.
+func notFound(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG)
+}

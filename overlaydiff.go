@@ -1,0 +1,156 @@
+package overlaydiff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/native"
+)
+
+// Choice says which engine answers.
+type Choice string
+
+// The choices. The zero value means Auto.
+const (
+	Auto   Choice = "auto"   // native if it is sure to be right, else naive
+	Native Choice = "native" // native or an error
+	Naive  Choice = "naive"
+)
+
+// Options of a diff. The zero value is right for most callers.
+type Options struct {
+	Engine Choice
+	// Strict makes an entry that vanishes or changes while it is read an
+	// error, a [diff.RaceError]. Else it is counted, see [Diff.Raced].
+	Strict bool
+	// Workers is how many goroutines read directories; 0 means one a CPU.
+	Workers int
+}
+
+// Diff is an opened comparison of an old and a new view. It is safe for
+// concurrent use, except for Close.
+type Diff struct {
+	engine diff.Engine
+	reason string
+	opts   Options
+	raced  atomic.Int64
+}
+
+// Open opens the two views of an overlay: its lower layers, and the upper over
+// them.
+//
+// An error that matches [diff.ErrUnsupported] says what this machine, or this
+// process's privileges, can't do.
+func Open(ctx context.Context, s diff.Stack, opts Options) (*Diff, error) {
+	switch opts.Engine {
+	case Auto, "":
+	case Naive:
+		return openNaive(ctx, s, opts, "asked for")
+	case Native:
+		e, err := native.Open(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		return newDiff(e, opts, "asked for"), nil
+	default:
+		return nil, fmt.Errorf("choose an engine: %q is none; say auto, native or naive", opts.Engine)
+	}
+	e, err := native.Open(ctx, s)
+	if err == nil {
+		return newDiff(e, opts, "it reads every overlayfs feature that is in use here"), nil
+	}
+	var no *diff.UnsupportedError
+	if !errors.As(err, &no) {
+		return nil, err
+	}
+	d, err := openNaive(ctx, s, opts, "native can't: "+no.Reason)
+	if errors.Is(err, diff.ErrUnsupported) {
+		return nil, fmt.Errorf("%w; nor can the naive engine: %w", no, err)
+	}
+	return d, err
+}
+
+// OpenTrees opens a comparison of two directory trees, which may be anything: it
+// is always the naive engine that compares them.
+func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff, error) {
+	if opts.Engine == Native {
+		return nil, &diff.UnsupportedError{
+			Op:     "compare two trees natively",
+			Reason: "only an overlay has an upper directory to read; use the naive engine, or name the overlay's layers",
+		}
+	}
+	e, err := trees(ctx, oldDir, newDir)
+	if err != nil {
+		return nil, err
+	}
+	return newDiff(e, opts, "two trees"), nil
+}
+
+func newDiff(e diff.Engine, opts Options, reason string) *Diff {
+	return &Diff{engine: e, opts: opts, reason: reason}
+}
+
+// Engine returns the name of the engine that answers: "native" or "naive".
+func (d *Diff) Engine() string { return d.engine.Name() }
+
+// Reason says why that engine answers.
+func (d *Diff) Reason() string { return d.reason }
+
+// Raced returns how many entries vanished or changed while they were read, in
+// all walks up to now.
+func (d *Diff) Raced() int64 { return d.raced.Load() }
+
+// Changes returns the changes in path order. An error is the last element.
+func (d *Diff) Changes(ctx context.Context) iter.Seq2[diff.Change, error] {
+	return d.engine.Changes(ctx, d.walkOptions())
+}
+
+// Size returns DiffSize in bytes, see [diff.Size].
+func (d *Diff) Size(ctx context.Context) (int64, error) {
+	return diff.Size(ctx, d.engine, d.walkOptions())
+}
+
+// Close frees what the diff holds open.
+func (d *Diff) Close() error { return d.engine.Close() }
+
+func (d *Diff) walkOptions() diff.Options {
+	return diff.Options{Workers: d.opts.Workers, OnRace: func(path string) error {
+		d.raced.Add(1)
+		return d.opts.onRace(path)
+	}}
+}
+
+func (o Options) onRace(path string) error {
+	if o.Strict {
+		return &diff.RaceError{Path: path}
+	}
+	return nil
+}
+
+// Usage returns what the upper directory of s holds; of the stack it needs
+// Upper and Features.UserXattr only. It is the fast one: nothing else is read.
+// Of the options it heeds Strict and Workers.
+func Usage(ctx context.Context, s diff.Stack, opts Options) (diff.Usage, error) {
+	return native.Usage(ctx, s, diff.Options{Workers: opts.Workers, OnRace: opts.onRace})
+}
+
+// FromMount returns the stack of the overlay that is mounted at path.
+func FromMount(ctx context.Context, path string) (diff.Stack, error) {
+	return mountutil.StackOfMount(ctx, path)
+}
+
+// FromProcess returns the stack of the overlay that is the root of a process.
+func FromProcess(ctx context.Context, pid int) (diff.Stack, error) {
+	return mountutil.StackOfProcess(ctx, pid)
+}
+
+// FromOptions returns the stack that mount options describe, in the syntax of
+// mount(2) with its escapes: "lowerdir=a:b,upperdir=u,workdir=w".
+func FromOptions(options string) (diff.Stack, error) {
+	return mountutil.StackOfOptions(options)
+}

@@ -1,0 +1,144 @@
+package overlaydiff
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/naive"
+)
+
+// openNaive opens the naive engine on the two views of a stack, each mounted
+// read-only and out of sight for as long as the engine is open.
+func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (*Diff, error) {
+	if s.Upper == "" {
+		return nil, fmt.Errorf("mount the views: the stack has no upper directory, so nothing can have been changed; name it (--upper)")
+	}
+	before, err := mountutil.OpenView(ctx, s, mountutil.Old)
+	if err != nil {
+		return nil, err
+	}
+	after, proof, err := openNew(ctx, s)
+	if err != nil {
+		before.Close()
+		return nil, err
+	}
+	e := naive.Open(before.Take(), after, "old view", "new view", proof)
+	return newDiff(e, opts, reason), nil
+}
+
+// openNew opens the new view. Where that depends on more than the layers, only
+// the overlay as it is mounted has it.
+func openNew(ctx context.Context, s diff.Stack) (fd int, proof naive.Proof, err error) {
+	if s.Features.Index || s.Features.NFSExport || len(s.Unknown) > 0 {
+		fd, err := openMounted(s)
+		return fd, naive.ProofNone, err
+	}
+	view, err := mountutil.OpenView(ctx, s, mountutil.New)
+	if err != nil {
+		return -1, naive.ProofNone, err
+	}
+	if sameDevice(append([]string{s.Upper}, s.Lower...)) {
+		proof = naive.ProofInode
+	}
+	return view.Take(), proof, nil
+}
+
+func openMounted(s diff.Stack) (int, error) {
+	if s.Mountpoint == "" {
+		return -1, &diff.UnsupportedError{
+			Op:     "mount the new view",
+			Reason: "with index=on or nfs_export=on what a mount shows is not in the layers alone; mount the overlay and name where it is mounted",
+		}
+	}
+	fd, _, err := mountutil.CloneTree(s.Mountpoint)
+	if err != nil {
+		return -1, fmt.Errorf("open the mounted overlay: %w", err)
+	}
+	return fd, nil
+}
+
+// sameDevice reports whether all directories are on one device. Then the inode
+// numbers that read-only overlays of them show are the layers' own.
+func sameDevice(dirs []string) bool {
+	var first, st syscall.Stat_t
+	for i, dir := range dirs {
+		if err := syscall.Stat(dir, &st); err != nil {
+			return false
+		}
+		if i == 0 {
+			first = st
+		} else if st.Dev != first.Dev {
+			return false
+		}
+	}
+	return true
+}
+
+// trees opens the naive engine on two directory trees.
+func trees(ctx context.Context, oldDir, newDir string) (*naive.Engine, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := refuseNested(oldDir, newDir); err != nil {
+		return nil, err
+	}
+	before, err := openTree("old", oldDir)
+	if err != nil {
+		return nil, err
+	}
+	after, err := openTree("new", newDir)
+	if err != nil {
+		sys.Close(before)
+		return nil, err
+	}
+	return naive.Open(before, after, oldDir, newDir, naive.ProofNone), nil
+}
+
+func openTree(which, dir string) (int, error) {
+	fd, err := sys.OpenDir(dir)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open the " + which + " tree", Path: dir, Err: err}
+	}
+	return fd, nil
+}
+
+// NestedError says that of two trees to compare one is inside the other.
+type NestedError struct{ Inner, Outer string }
+
+func (e *NestedError) Error() string {
+	return fmt.Sprintf("compare two trees: %s is inside %s; name two trees that stand apart", diff.QuotePath(e.Inner), diff.QuotePath(e.Outer))
+}
+
+func refuseNested(oldDir, newDir string) error {
+	var real [2]string
+	for i, dir := range []string{oldDir, newDir} {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		if real[i], err = filepath.EvalSymlinks(abs); err != nil {
+			return fmt.Errorf("compare two trees: %w", err)
+		}
+	}
+	switch {
+	case within(real[0], real[1]):
+		return &NestedError{Inner: oldDir, Outer: newDir}
+	case within(real[1], real[0]):
+		return &NestedError{Inner: newDir, Outer: oldDir}
+	}
+	return nil
+}
+
+// within reports whether inner is below outer; a tree may be compared with itself.
+func within(inner, outer string) bool {
+	rel, err := filepath.Rel(outer, inner)
+	return err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, ".."+string(os.PathSeparator))
+}

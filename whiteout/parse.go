@@ -1,0 +1,41 @@
+package whiteout
+
+import (
+	"bytes"
+	"strings"
+	"syscall"
+)
+
+// IsOpaque reports whether the value of an opaque attribute hides what lower
+// layers have in the directory. Only "y" does: "x" (6.8) announces xattr
+// whiteouts and hides nothing, and every other value is ignored.
+func IsOpaque(value []byte) bool { return len(value) == 1 && value[0] == 'y' }
+
+// ParseRedirect returns where a redirect leads in the layers below: a name in
+// the same parent, or a path from the layer's root that begins with '/'. What
+// follows a NUL does not count.
+//
+// Errors are the kernel's: EINVAL if the value is empty, is relative with a '/'
+// in it, or has an empty component. Components "." and ".." are refused when
+// the redirect is walked (EACCES), so no redirect leaves a layer.
+func ParseRedirect(value []byte) (string, error) {
+	if i := bytes.IndexByte(value, 0); i >= 0 {
+		value = value[:i]
+	}
+	s := string(value)
+	path, absolute := strings.CutPrefix(s, "/")
+	if !absolute && strings.Contains(s, "/") || strings.HasPrefix(path, "/") ||
+		strings.HasSuffix(path, "/") || strings.Contains(path, "//") || path == "" {
+		return "", syscall.EINVAL
+	}
+	return s, nil
+}
+
+// CheckMetacopy checks the value of a metacopy attribute as lookup does: it is
+// empty or a header of at least four bytes with a digest (6.6); else EIO.
+func CheckMetacopy(value []byte) error {
+	if n := len(value); n > 0 && n < 4 {
+		return syscall.EIO
+	}
+	return nil
+}
