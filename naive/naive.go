@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -67,16 +68,12 @@ type items = fswalk.Items[node, inode.Found]
 
 // expand compares what two directories have.
 func (e *Engine) expand(ctx context.Context, n node, out *items) error {
-	oldNames, err := list(n.old)
-	if err != nil && !inode.Vanished(err) {
-		return err
+	oldNames, newNames, err := n.list()
+	if inode.Vanished(err) && n.path != "/" {
+		raced(out, n.path)
+		return nil
 	}
-	newNames, err := list(n.new)
 	if err != nil {
-		if inode.Vanished(err) {
-			raced(out, n.path)
-			return nil
-		}
 		return err
 	}
 	var absent []string
@@ -207,14 +204,12 @@ func (n node) reportAbsent(absent []string, out *items) error {
 		return nil
 	}
 	listed := map[string]bool{}
-	for _, dir := range []*fswalk.Dir{n.old, n.new} {
-		names, err := list(dir)
-		if err != nil && !inode.Vanished(err) {
-			return err
-		}
-		for _, d := range names {
-			listed[d.Name] = true
-		}
+	oldNames, newNames, err := n.list()
+	if err != nil && !inode.Vanished(err) {
+		return err
+	}
+	for _, d := range slices.Concat(oldNames, newNames) {
+		listed[d.Name] = true
 	}
 	for _, name := range absent {
 		if !listed[name] {
@@ -224,11 +219,15 @@ func (n node) reportAbsent(absent []string, out *items) error {
 	return nil
 }
 
-func list(d *fswalk.Dir) ([]sys.Dirent, error) {
-	if d == nil {
-		return nil, nil
+// list returns the names in both directories.
+func (n node) list() (oldNames, newNames []sys.Dirent, err error) {
+	if n.old != nil {
+		if oldNames, err = n.old.List(); err != nil {
+			return nil, nil, err
+		}
 	}
-	return d.List()
+	newNames, err = n.new.List()
+	return oldNames, newNames, err
 }
 
 func raced(out *items, path string) {

@@ -91,7 +91,7 @@ type items = fswalk.Items[node, inode.Found]
 func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 	names, err := n.names()
 	if err != nil {
-		if inode.Vanished(err) {
+		if inode.Vanished(err) && n.path != "/" {
 			out.Value(raced(n.path))
 			return nil
 		}
