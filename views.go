@@ -30,7 +30,7 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 		before.Close()
 		return nil, err
 	}
-	e := naive.Open(before.Take(), after, "old view", "new view", proof)
+	e := naive.Open(naive.Tree{FD: before.Take(), Name: "old view"}, naive.Tree{FD: after, Name: "new view"}, proof)
 	return newDiff(e, opts, reason), nil
 }
 
@@ -99,7 +99,7 @@ func trees(ctx context.Context, oldDir, newDir string) (*naive.Engine, error) {
 		sys.Close(before)
 		return nil, err
 	}
-	return naive.Open(before, after, oldDir, newDir, naive.ProofNone), nil
+	return naive.Open(naive.Tree{FD: before, Name: oldDir}, naive.Tree{FD: after, Name: newDir}, naive.ProofNone), nil
 }
 
 func openTree(which, dir string) (int, error) {

@@ -15,9 +15,15 @@ import (
 
 // Engine compares two trees. It is a [diff.Engine] and safe for concurrent use.
 type Engine struct {
-	pool     *fswalk.Pool
-	old, new *fswalk.Dir
+	old, new Tree
 	proof    Proof
+}
+
+// Tree is a directory tree: the descriptor of its root, open for reading, and a
+// name for messages.
+type Tree struct {
+	FD   int
+	Name string
 }
 
 // Proof says what counts as proof that two names are one unmodified inode,
@@ -35,26 +41,25 @@ const (
 	ProofInode
 )
 
-// Open returns an engine for two trees by the descriptors of their roots, open
-// for reading, which the engine owns from now on. The names are for messages.
-func Open(oldFD, newFD int, oldName, newName string, proof Proof) *Engine {
-	pool := fswalk.NewPool(0)
-	return &Engine{pool: pool, old: pool.Root(oldFD, oldName), new: pool.Root(newFD, newName), proof: proof}
-}
+// Open returns an engine for two trees, whose descriptors it owns from now on.
+func Open(from, to Tree, proof Proof) *Engine { return &Engine{old: from, new: to, proof: proof} }
 
 // Name returns "naive".
 func (*Engine) Name() string { return "naive" }
 
-// Close closes all descriptors.
+// Close closes the trees.
 func (e *Engine) Close() error {
-	e.pool.Close()
+	sys.Close(e.old.FD)
+	sys.Close(e.new.FD)
 	return nil
 }
 
 // Changes implements [diff.Engine]. It compares every name of both trees.
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
-	root := node{path: "/", old: e.old, new: e.new}
-	return inode.Changes(fswalk.Ordered(ctx, opts.Workers, root, e.expand), opts)
+	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
+		root := node{path: "/", old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
+		return fswalk.Ordered(ctx, opts.Workers, root, e.expand)
+	})
 }
 
 // node is a directory in the new tree, with the old tree's directory of that

@@ -16,8 +16,15 @@ import (
 // Engine compares the two views of one stack. It is a [diff.Engine] and safe
 // for concurrent use.
 type Engine struct {
-	resolver
-	pool *fswalk.Pool
+	layers   []layer // the upper, then the lower layers, topmost first
+	marks    *whiteout.Namespace
+	features diff.Features
+}
+
+// layer is an opened layer directory.
+type layer struct {
+	fd   int
+	path string
 }
 
 // Open opens the layers of a stack. Directories that are mounted inside a layer
@@ -28,39 +35,35 @@ func Open(ctx context.Context, s diff.Stack) (*Engine, error) {
 	if err := supported(s); err != nil {
 		return nil, err
 	}
-	e := &Engine{pool: fswalk.NewPool(0)}
-	e.marks, e.features = whiteout.NamespaceOf(s.Features), s.Features
-	err := e.openLayers(ctx, s)
-	if err == nil {
-		err = refuseCasefold(e.layers)
-	}
-	if err != nil {
-		e.pool.Close()
-		return nil, err
+	e := &Engine{marks: whiteout.NamespaceOf(s.Features), features: s.Features}
+	for i, path := range append([]string{s.Upper}, s.Lower...) {
+		l, err := openLayer(ctx, i, path)
+		if err != nil {
+			_ = e.Close()
+			return nil, err
+		}
+		e.layers = append(e.layers, l)
 	}
 	return e, nil
 }
 
-func (e *Engine) openLayers(ctx context.Context, s diff.Stack) error {
-	for i, path := range append([]string{s.Upper}, s.Lower...) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		kind := "lower"
-		if i == 0 {
-			kind = "upper"
-		}
-		fd, private, err := mountutil.CloneTree(path)
-		if err != nil {
-			return fmt.Errorf("open %s directory: %w", kind, err)
-		}
-		root := e.pool.Root(fd, path)
-		e.layers = append(e.layers, layer{root: root, private: private})
-		if i > 0 {
-			e.lowers = append(e.lowers, part{layer: i, dir: root})
-		}
+func openLayer(ctx context.Context, index int, path string) (layer, error) {
+	if err := ctx.Err(); err != nil {
+		return layer{}, err
 	}
-	return nil
+	kind := "lower"
+	if index == 0 {
+		kind = "upper"
+	}
+	fd, _, err := mountutil.CloneTree(path)
+	if err != nil {
+		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
+	}
+	if sys.IsCasefolded(fd) {
+		sys.Close(fd)
+		return layer{}, refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(path))
+	}
+	return layer{fd: fd, path: path}, nil
 }
 
 // Name returns "native".
@@ -68,15 +71,27 @@ func (*Engine) Name() string { return "native" }
 
 // Close closes the layers.
 func (e *Engine) Close() error {
-	e.pool.Close()
+	for _, l := range e.layers {
+		sys.Close(l.fd)
+	}
+	e.layers = nil
 	return nil
 }
 
 // Changes implements [diff.Engine].
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
-	root := node{path: "/", old: e.lowers, new: merged{upper: e.layers[0].root, lowers: e.lowers}}
-	return inode.Changes(fswalk.Ordered(ctx, opts.Workers, root, e.expand), opts)
+	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
+		w := walk{resolver{marks: e.marks, features: e.features}}
+		for i, l := range e.layers {
+			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.fd, l.path)})
+		}
+		root := node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
+		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
+	})
 }
+
+// walk is one walk over the stack.
+type walk struct{ resolver }
 
 // node is a directory of the new view, with what the old view has at that path.
 type node struct {
@@ -88,7 +103,7 @@ type node struct {
 type items = fswalk.Items[node, inode.Found]
 
 // expand compares what the two views have in one directory.
-func (e *Engine) expand(ctx context.Context, n node, out *items) error {
+func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	names, err := n.names()
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -98,7 +113,7 @@ func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 		return err
 	}
 	for i := range names {
-		if err := e.visit(ctx, n, names[i], out); err != nil {
+		if err := w.visit(ctx, n, names[i], out); err != nil {
 			return err
 		}
 	}
@@ -134,12 +149,12 @@ func (n *node) names() ([]name, error) {
 }
 
 // visit compares one name.
-func (e *Engine) visit(ctx context.Context, n node, nm name, out *items) error {
+func (w *walk) visit(ctx context.Context, n node, nm name, out *items) error {
 	path := diff.Join(n.path, nm.name)
 	var change diff.Change
 	var child *node
 	settled, race, err := inode.Settle(func() (err error) {
-		change, child, err = e.compare(ctx, n, nm, path)
+		change, child, err = w.compare(ctx, n, nm, path)
 		return err
 	})
 	if err != nil {
@@ -160,8 +175,8 @@ func (e *Engine) visit(ctx context.Context, n node, nm name, out *items) error {
 	return nil
 }
 
-func (e *Engine) compare(ctx context.Context, n node, nm name, path string) (change diff.Change, child *node, err error) {
-	l := lookup{resolver: &e.resolver}
+func (w *walk) compare(ctx context.Context, n node, nm name, path string) (change diff.Change, child *node, err error) {
+	l := lookup{resolver: &w.resolver}
 	upper := n.new.upper
 	if !nm.inUpper {
 		upper = nil
@@ -180,7 +195,7 @@ func (e *Engine) compare(ctx context.Context, n node, nm name, path string) (cha
 		}
 		return inode.Pair{
 			Ctx: ctx, Old: from.meta, New: to.meta, OldData: from.data, NewData: to.data,
-			Visible: e.marks.Visible,
+			Visible: w.marks.Visible,
 		}.Compare()
 	})
 	if err == nil && to != nil && to.meta.IsDir() {

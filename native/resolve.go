@@ -13,16 +13,9 @@ import (
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
-// layer is an opened layer directory.
-type layer struct {
-	root *fswalk.Dir
-	// private: opened so that nothing mounted inside is seen
-	private bool
-}
-
 // part is a directory that one lower layer contributes to a merged directory.
 type part struct {
-	layer int // index in resolver.layers; larger is lower
+	layer int // index in resolver.roots; larger is lower
 	dir   *fswalk.Dir
 }
 
@@ -47,8 +40,7 @@ func sameParts(a, b []part) bool {
 
 // resolver has what lookups of one stack share.
 type resolver struct {
-	layers   []layer // the upper, then the lower layers, topmost first
-	lowers   []part  // the roots of the lower layers
+	roots    []part // of the layers: the upper, then the lower ones, topmost first
 	marks    *whiteout.Namespace
 	features diff.Features
 }
@@ -108,7 +100,7 @@ func (l *lookup) resolve(parent merged, name string) (*object, error) {
 	upMeta := up != nil && st.meta
 	cand := parent.lowers
 	if st.absolute() {
-		cand = l.lowers
+		cand = l.roots[1:]
 	}
 	hits, err := l.descend(cand, &st, up)
 	if err != nil {
@@ -125,7 +117,7 @@ func (l *lookup) resolve(parent merged, name string) (*object, error) {
 
 // descend searches the lower layers.
 func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
-	lowest := len(l.layers) - 1
+	lowest := len(l.roots) - 1
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
 		if err := l.permitted(st, up, hits); err != nil {
@@ -138,7 +130,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		fromRoot := st.absolute()
 		start := c.dir
 		if fromRoot {
-			start = l.layers[c.layer].root
+			start = l.roots[c.layer].dir
 		}
 		h, err := l.walk(c.layer, start, st, quiet)
 		if err != nil {
@@ -152,7 +144,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 				break
 			}
 			if st.absolute() && !fromRoot {
-				cand, j = l.lowers, c.layer-1
+				cand, j = l.roots[1:], c.layer-1
 			}
 		}
 	}

@@ -77,19 +77,3 @@ func isHandle(name string) bool {
 	_, err := hex.DecodeString(name)
 	return err == nil
 }
-
-// refuseCasefold refuses layers in which names match whatever their case (6.18).
-func refuseCasefold(layers []layer) error {
-	for _, l := range layers {
-		err := l.root.Use(func(fd int) error {
-			if sys.IsCasefolded(fd) {
-				return refuse("%s is casefolded: its names match names of other layers in another case", l.root.DisplayPath(""))
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}

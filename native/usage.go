@@ -30,6 +30,7 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 	if err != nil {
 		return total, fmt.Errorf("open upper directory: %w", err)
 	}
+	defer sys.Close(fd)
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
 	m := meter{marks: whiteout.NamespaceOf(s.Features), linked: map[diff.Inode]struct{}{}}

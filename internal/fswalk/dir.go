@@ -26,7 +26,6 @@ type Pool struct {
 	limit int
 	open  int
 	idle  Dir // ring of open directories that nobody uses, longest unused first
-	roots []*Dir
 }
 
 // NewPool returns a pool that keeps limit descriptors open, roots not counted;
@@ -46,8 +45,8 @@ type Dir struct {
 	pool   *Pool
 	parent *Dir // nil: a root, open as long as the pool
 	name   string
-	// dev and ino tell on opening again whether it is still the directory that
-	// was meant: someone may have swapped it.
+	// dev and ino tell on opening again whether it is still the same directory:
+	// someone may have swapped it.
 	dev, ino uint64
 
 	fd         int // -1: not open
@@ -55,30 +54,24 @@ type Dir struct {
 	prev, next *Dir // in Pool.idle
 
 	listing sync.Mutex // a descriptor has one offset
+	moved   bool       // the offset is not at the beginning
+	known   bool       // was open before
 }
 
-// Root makes the open descriptor fd a root of the pool, which owns it from now
-// on. display names it in errors.
+// Root returns a root of the pool: the directory that is open as fd, which
+// stays the caller's. display names it in errors.
 func (p *Pool) Root(fd int, display string) *Dir {
-	d := &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd, users: 1}
-	p.mu.Lock()
-	p.roots = append(p.roots, d)
-	p.mu.Unlock()
-	return d
+	return &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd, users: 1, moved: true}
 }
 
-// Close closes all descriptors. No Dir of the pool may be used afterwards.
+// Close closes all descriptors that the pool opened. No Dir of the pool may be
+// in use then or be used afterwards.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for d := p.idle.next; d != &p.idle; d = p.idle.next {
 		p.evict(d)
 	}
-	for _, d := range p.roots {
-		sys.Close(d.fd)
-		d.fd = -1
-	}
-	p.roots = nil
 }
 
 // Child returns the directory name in d, which stat said to be inode (dev,
@@ -176,7 +169,7 @@ func (d *Dir) pin() bool {
 // openPinned opens d, whose parent is pinned, and pins it.
 func (d *Dir) openPinned() error {
 	fd, err := sys.OpenDirAt(d.parent.fd, d.name)
-	if err == nil {
+	if err == nil && d.known {
 		err = d.verify(fd)
 	}
 	if err != nil {
@@ -197,12 +190,12 @@ func (d *Dir) openPinned() error {
 		p.evict(p.idle.next)
 	}
 	p.open++
-	d.fd, d.users = fd, 1
+	d.fd, d.users, d.known, d.moved = fd, 1, true, false
 	return nil
 }
 
-// verify refuses a directory that took the place of the one that was meant:
-// what is known of the one must not be said of the other.
+// verify refuses a directory that took the place of the one that was open
+// before: what is known of the one must not be said of the other.
 func (d *Dir) verify(fd int) error {
 	var st sys.Stat
 	if err := sys.StatAt(fd, "", sys.StatInode, &st); err != nil {
@@ -282,6 +275,12 @@ func (d *Dir) Visit(visit func(name string, typ uint8) bool) error {
 	return d.Use(func(fd int) error {
 		d.listing.Lock()
 		defer d.listing.Unlock()
+		if d.moved {
+			if err := sys.Rewind(fd); err != nil {
+				return d.Wrap("lseek", "", err)
+			}
+		}
+		d.moved = true
 		return d.Wrap("getdents64", "", sys.ReadDir(fd, visit))
 	})
 }

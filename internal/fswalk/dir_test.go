@@ -17,6 +17,7 @@ func openRoot(t *testing.T, pool *Pool, path string) *Dir {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { sys.Close(fd) })
 	return pool.Root(fd, path)
 }
 
@@ -41,10 +42,9 @@ func openDescriptors(t *testing.T) int {
 // Depth costs time, never descriptors.
 func TestPoolBoundsDescriptors(t *testing.T) {
 	const depth, limit = 1500, 8
-	root := t.TempDir()
-	fds := openDescriptors(t)
 	pool := NewPool(limit)
-	d := openRoot(t, pool, root)
+	d := openRoot(t, pool, t.TempDir())
+	fds := openDescriptors(t)
 	chain := []*Dir{d}
 	for range depth {
 		err := d.Use(func(fd int) error { return syscall.Mkdirat(fd, "d", 0o755) })
@@ -97,35 +97,50 @@ func TestListIsSortedAndWhole(t *testing.T) {
 	}
 }
 
-// What took the place of a directory is not taken for it.
+// What took the place of a directory is not taken for it: not when it is no
+// directory, and not when the walk comes back to it.
 func TestSwappedDirectoryIsRefused(t *testing.T) {
-	root := t.TempDir()
 	canary := t.TempDir()
-	for _, swap := range []func(string) error{
-		func(p string) error { return os.Symlink(canary, p) },
-		func(p string) error { return os.Mkdir(p, 0o755) },
-		func(p string) error { return os.WriteFile(p, nil, 0o600) },
+	for _, test := range []struct {
+		name  string
+		known bool // it was open before
+		swap  func(path string) error
+	}{
+		{"symlink", false, func(p string) error { return os.Symlink(canary, p) }},
+		{"file", false, func(p string) error { return os.WriteFile(p, nil, 0o600) }},
+		{"symlink, on return", true, func(p string) error { return os.Symlink(canary, p) }},
+		{"directory, on return", true, func(p string) error { return os.Mkdir(p, 0o755) }},
 	} {
-		pool := NewPool(0)
-		d := openRoot(t, pool, root)
-		p := filepath.Join(root, "d")
-		if err := os.Mkdir(p, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		c := child(t, d, "d")
-		// Kept, so that the inode number is not used again.
-		if err := os.Rename(p, p+".old"); err != nil {
-			t.Fatal(err)
-		}
-		if err := swap(p); err != nil {
-			t.Fatal(err)
-		}
-		var pe *os.PathError
-		if _, err := c.List(); !errors.As(err, &pe) || pe.Path != p {
-			t.Errorf("listing what took the directory's place: %v", err)
-		}
-		pool.Close()
-		_ = os.Remove(p)
-		_ = os.Remove(p + ".old")
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			p := filepath.Join(root, "d")
+			for _, dir := range []string{p, filepath.Join(root, "other")} {
+				if err := os.Mkdir(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pool := NewPool(1)
+			defer pool.Close()
+			d := openRoot(t, pool, root)
+			c := child(t, d, "d")
+			if test.known {
+				for _, d := range []*Dir{c, child(t, d, "other")} { // the second closes the first
+					if _, err := d.List(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			// Kept, so that the inode number is not used again.
+			if err := os.Rename(p, p+".old"); err != nil {
+				t.Fatal(err)
+			}
+			if err := test.swap(p); err != nil {
+				t.Fatal(err)
+			}
+			var pe *os.PathError
+			if _, err := c.List(); !errors.As(err, &pe) || pe.Path != p {
+				t.Errorf("listing what took the directory's place: %v", err)
+			}
+		})
 	}
 }

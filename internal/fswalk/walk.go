@@ -70,12 +70,12 @@ const (
 
 // task is one node. What run writes is read only after state is expanded.
 type task[N, T any] struct {
-	node     N
-	state    taskState // guarded by walk.mu
-	byWorker bool      // counted in walk.ready; guarded by walk.mu
-	items    []item[N, T]
-	err      error
-	panic    any
+	node  N
+	state taskState // guarded by walk.mu
+	ahead bool      // expanded before the consumer came to it, and counted in walk.ready
+	items []item[N, T]
+	err   error
+	panic any
 }
 
 type walk[N, T any] struct {
@@ -119,7 +119,8 @@ func (w *walk[N, T]) drain(ctx context.Context, root *task[N, T], yield func(T, 
 	}
 }
 
-// finish returns when t is expanded; it does so itself if no worker has begun.
+// finish returns when t is expanded. If no worker has begun it, the consumer
+// does so itself; while a worker is at it, the consumer works ahead.
 func (w *walk[N, T]) finish(ctx context.Context, t *task[N, T]) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,9 +128,11 @@ func (w *walk[N, T]) finish(ctx context.Context, t *task[N, T]) error {
 		w.run(ctx, t)
 	}
 	for t.state != expanded {
-		w.done.Wait()
+		if !w.workAhead(ctx) {
+			w.done.Wait()
+		}
 	}
-	if t.byWorker {
+	if t.ahead {
 		w.ready--
 		w.work.Signal()
 	}
@@ -192,25 +195,34 @@ func (w *walk[N, T]) dropBegun() {
 	w.pending = w.pending[:n]
 }
 
-// worker expands pending tasks until the walk stops.
+// worker works ahead until the walk stops.
 func (w *walk[N, T]) worker(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for !w.stopped {
-		w.dropBegun()
-		n := len(w.pending)
-		if n == 0 || w.ready >= w.limit {
+		if w.workAhead(ctx) {
+			w.done.Signal()
+		} else {
 			w.work.Wait()
-			continue
 		}
-		t := w.pending[n-1]
-		w.pending[n-1] = nil
-		w.pending = w.pending[:n-1]
-		t.byWorker = true
-		w.ready++
-		w.run(ctx, t)
-		w.done.Signal()
 	}
+}
+
+// workAhead expands the first pending task in path order, unless there is none
+// or the consumer is too far behind. The walk is locked.
+func (w *walk[N, T]) workAhead(ctx context.Context) bool {
+	w.dropBegun()
+	n := len(w.pending)
+	if n == 0 || w.ready >= w.limit {
+		return false
+	}
+	t := w.pending[n-1]
+	w.pending[n-1] = nil
+	w.pending = w.pending[:n-1]
+	t.ahead = true
+	w.ready++
+	w.run(ctx, t)
+	return true
 }
 
 func (w *walk[N, T]) stop() {

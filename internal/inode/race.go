@@ -27,9 +27,13 @@ type Found struct {
 }
 
 // Changes is the stream of changes in what a walk finds; races go to opts.
-func Changes(found iter.Seq2[Found, error], opts diff.Options) iter.Seq2[diff.Change, error] {
+// walk is called anew each time the stream is ranged over, with a pool that
+// lives until then.
+func Changes(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error]) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
-		for f, err := range found {
+		pool := fswalk.NewPool(0)
+		defer pool.Close()
+		for f, err := range walk(pool) {
 			if err == nil && f.Raced {
 				if opts.OnRace == nil {
 					continue

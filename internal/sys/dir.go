@@ -29,16 +29,19 @@ const (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
 
+// Rewind makes the next [ReadDir] of fd begin at the beginning.
+func Rewind(fd int) error {
+	_, err := unix.Seek(fd, 0, unix.SEEK_SET)
+	return err
+}
+
 // ReadDir calls visit with every entry of the directory fd but "." and "..",
-// from its beginning, in the order of the file system. The name is valid only
-// during the call. A visit that returns false ends the listing. The
-// descriptor's offset is used: two listings of one descriptor must not overlap.
+// from where the descriptor's offset is, in the order of the file system. The
+// name is valid only during the call. A visit that returns false ends the
+// listing. Two listings of one descriptor must not overlap.
 func ReadDir(fd int, visit func(name string, typ uint8) bool) error {
 	b, _ := buffers.Get().(*[]byte)
 	defer buffers.Put(b)
-	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
-		return err
-	}
 	for {
 		n, _, errno := syscall.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(*b))), uintptr(len(*b)))
 		switch {

@@ -11,8 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxXattr is XATTR_SIZE_MAX and XATTR_LIST_MAX: no value or list is longer.
-const maxXattr = 64 << 10
+const (
+	// maxXattr is XATTR_SIZE_MAX and XATTR_LIST_MAX: no value or list is longer.
+	maxXattr = 64 << 10
+	// usualXattr is what is offered first: the kernel allocates, and clears, as
+	// much as it is offered, which for the maximum costs more than all the rest.
+	usualXattr = 256
+)
 
 // xattrBuffers has the buffers that the kernel writes values and lists to.
 // They are on the heap, because getxattrat takes the address inside a struct,
@@ -29,7 +34,10 @@ var noXattrAt atomic.Bool
 func GetXattr(dirfd int, name, attr string) (value []byte, ok bool, err error) {
 	b, _ := xattrBuffers.Get().(*[maxXattr]byte)
 	defer xattrBuffers.Put(b)
-	n, errno := getxattr(dirfd, name, attr, b)
+	n, errno := getxattr(dirfd, name, attr, b[:usualXattr])
+	if errno == syscall.ERANGE {
+		n, errno = getxattr(dirfd, name, attr, b[:])
+	}
 	switch errno {
 	case 0:
 		return append([]byte{}, b[:n]...), true, nil
@@ -57,7 +65,10 @@ func HasXattr(dirfd int, name, attr string) (bool, error) {
 func ListXattr(dirfd int, name string) ([]string, error) {
 	b, _ := xattrBuffers.Get().(*[maxXattr]byte)
 	defer xattrBuffers.Put(b)
-	n, errno := listxattr(dirfd, name, b)
+	n, errno := listxattr(dirfd, name, b[:usualXattr])
+	if errno == syscall.ERANGE {
+		n, errno = listxattr(dirfd, name, b[:])
+	}
 	switch {
 	case errno == syscall.EOPNOTSUPP, errno == 0 && n == 0:
 		return nil, nil
@@ -73,18 +84,16 @@ type xattrArgs struct {
 	size, flags uint32
 }
 
-func getxattr(dirfd int, name, attr string, b *[maxXattr]byte) (int, syscall.Errno) {
+// getxattr and listxattr write to b, which must be on the heap.
+func getxattr(dirfd int, name, attr string, b []byte) (int, syscall.Errno) {
 	var a cname
 	if errno := a.set(attr); errno != 0 {
 		return 0, errno
 	}
-	size := uintptr(0)
-	if b != nil {
-		size = maxXattr
-	}
+	to, size := unsafe.SliceData(b), uintptr(len(b))
 	if name == "" {
 		return repeat(func() (uintptr, uintptr, syscall.Errno) {
-			return syscall.Syscall6(unix.SYS_FGETXATTR, uintptr(dirfd), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(b)), size, 0, 0)
+			return syscall.Syscall6(unix.SYS_FGETXATTR, uintptr(dirfd), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(to)), size, 0, 0)
 		})
 	}
 	if !noXattrAt.Load() {
@@ -92,7 +101,7 @@ func getxattr(dirfd int, name, attr string, b *[maxXattr]byte) (int, syscall.Err
 		if errno := c.set(name); errno != 0 {
 			return 0, errno
 		}
-		args := xattrArgs{value: uint64(uintptr(unsafe.Pointer(b))), size: uint32(size)}
+		args := xattrArgs{value: uint64(uintptr(unsafe.Pointer(to))), size: uint32(size)}
 		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
 			return syscall.Syscall6(unix.SYS_GETXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
 				unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
@@ -103,14 +112,15 @@ func getxattr(dirfd int, name, attr string, b *[maxXattr]byte) (int, syscall.Err
 	}
 	p := procPath(dirfd, name)
 	return repeat(func() (uintptr, uintptr, syscall.Errno) {
-		return syscall.Syscall6(unix.SYS_LGETXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(b)), size, 0, 0)
+		return syscall.Syscall6(unix.SYS_LGETXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(to)), size, 0, 0)
 	})
 }
 
-func listxattr(dirfd int, name string, b *[maxXattr]byte) (int, syscall.Errno) {
+func listxattr(dirfd int, name string, b []byte) (int, syscall.Errno) {
+	to, size := unsafe.SliceData(b), uintptr(len(b))
 	if name == "" {
 		return repeat(func() (uintptr, uintptr, syscall.Errno) {
-			return syscall.Syscall(unix.SYS_FLISTXATTR, uintptr(dirfd), uintptr(unsafe.Pointer(b)), maxXattr)
+			return syscall.Syscall(unix.SYS_FLISTXATTR, uintptr(dirfd), uintptr(unsafe.Pointer(to)), size)
 		})
 	}
 	if !noXattrAt.Load() {
@@ -120,7 +130,7 @@ func listxattr(dirfd int, name string, b *[maxXattr]byte) (int, syscall.Errno) {
 		}
 		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
 			return syscall.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
-				unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(b)), maxXattr, 0)
+				unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(to)), size, 0)
 		})
 		if answered(errno) {
 			return n, errno
@@ -128,7 +138,7 @@ func listxattr(dirfd int, name string, b *[maxXattr]byte) (int, syscall.Errno) {
 	}
 	p := procPath(dirfd, name)
 	return repeat(func() (uintptr, uintptr, syscall.Errno) {
-		return syscall.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(b)), maxXattr)
+		return syscall.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(to)), size)
 	})
 }
 

@@ -1,0 +1,35 @@
+package overlaydiff
+
+import (
+	"context"
+	"testing"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/diff/difftest"
+	"github.com/overlaydiff/overlaydiff/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// opener opens the engine that the facade takes for a choice.
+func opener(choice Choice) difftest.Opener {
+	return func(ctx context.Context, _ testing.TB, s diff.Stack) (diff.Engine, error) {
+		d, err := Open(ctx, s, Options{Engine: choice})
+		if err != nil {
+			return nil, err
+		}
+		return d.engine, nil
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for _, choice := range []Choice{Native, Naive, Auto} {
+		t.Run(string(choice), func(t *testing.T) { difftest.Run(t, opener(choice)) })
+	}
+}
+
+func TestRandom(t *testing.T) {
+	difftest.RunRandom(t, difftest.RandomOptions{}, map[string]difftest.Opener{
+		"native": opener(Native), "naive": opener(Naive), "auto": opener(Auto),
+	})
+}
