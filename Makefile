@@ -1,0 +1,38 @@
+# The tests need no make: testenv/test.sh runs them all.
+
+CASES ?= 2000
+
+.DEFAULT_GOAL := help
+.PHONY: help build test random bench lint real-image clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+build: ## build the command, ./overlaydiff
+	go build -trimpath -o overlaydiff ./cmd/overlaydiff
+
+test: ## run every check and test; as root, all of them
+	testenv/test.sh
+
+random: ## compare engines and reference on CASES=2000 random overlays
+	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -run Random ./...
+
+bench: ## run the benchmarks on generated trees
+	go test -timeout 1h -run '^$$' -bench . ./bench/...
+
+# To have it: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
+lint: ## run golangci-lint, or gofmt and go vet where it is missing
+	@if command -v golangci-lint >/dev/null; then \
+	  golangci-lint run ./...; \
+	else \
+	  echo "golangci-lint is missing (the Makefile says how to get it): only gofmt and go vet"; \
+	  files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt would change:" $$files; exit 1; }; \
+	  go vet ./...; \
+	fi
+
+real-image: ## check and measure on a Debian system; root, debootstrap, network at first
+	bench/real-image.sh
+
+clean: ## remove what make built; caches of real-image stay
+	rm -rf overlaydiff dist
+	find . -name '*.test' -o -name '*.prof' | xargs -r rm -f

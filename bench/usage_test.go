@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// BenchmarkUsage compares the usage of an upper directory with the algorithm
+// by which moby computes SizeRw.
+func BenchmarkUsage(b *testing.B) {
+	dir := os.Getenv("OVERLAYDIFF_BENCH_UPPER")
+	if dir == "" {
+		dir = b.TempDir()
+		makeTree(b, dir, 4000)
+	}
+	subjects := []struct {
+		name string
+		size func(ctx context.Context, dir string) (int64, error)
+	}{
+		{"moby-algorithm", walkSize},
+		{"overlaydiff", func(ctx context.Context, dir string) (int64, error) {
+			u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: dir}, overlaydiff.Options{})
+			return u.Bytes, err
+		}},
+	}
+	want, err := walkSize(b.Context(), dir)
+	must(b, err)
+	entries := countEntries(b, dir)
+	for _, s := range subjects {
+		b.Run("subject="+s.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				got, err := s.size(b.Context(), dir)
+				if err != nil || got != want {
+					b.Fatalf("%d bytes, error %v; the other subject: %d bytes", got, err, want)
+				}
+			}
+			b.ReportMetric(float64(entries)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+		})
+	}
+}
+
+// walkSize is our own writing of what moby's daemon/internal/directory.Size
+// does: one lstat an entry by path, in sorted order, and every inode number
+// once.
+func walkSize(ctx context.Context, dir string) (size int64, err error) {
+	seen := map[uint64]struct{}{}
+	err = filepath.Walk(dir, func(path string, info fs.FileInfo, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) && path != dir {
+				return nil // it vanished since its directory was read
+			}
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if info.IsDir() || info.Size() == 0 {
+			return nil
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("lstat %s: no inode number", path)
+		}
+		if _, ok := seen[st.Ino]; !ok {
+			seen[st.Ino] = struct{}{}
+			size += info.Size()
+		}
+		return nil
+	})
+	return size, err
+}
+
+func countEntries(tb testing.TB, dir string) (n int) {
+	tb.Helper()
+	must(tb, filepath.WalkDir(dir, func(_ string, _ fs.DirEntry, err error) error {
+		n++
+		return err
+	}))
+	return n
+}

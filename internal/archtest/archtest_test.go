@@ -1,0 +1,350 @@
+package archtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "github.com/overlaydiff/overlaydiff"
+
+// table has one line a package: its name within the module ("." is the root)
+// and what it may import beside the standard library. A path whose first element
+// has a dot is another module's package; "/..." adds all that is below it.
+//
+// A package imports only from floors below its own, except on the ground and
+// among the test packages.
+const table = `
+floor ground
+	diff:
+	internal/archtest:
+	internal/sys:      golang.org/x/sys/unix
+	internal/fswalk:   internal/sys
+	internal/inode:    diff internal/sys internal/fswalk
+
+floor encodings and mounts
+	whiteout:          diff internal/sys github.com/pkg/xattr
+	mountutil:         diff internal/sys golang.org/x/sys/unix github.com/moby/sys/mountinfo
+
+floor engines and their peers
+	features:          diff whiteout mountutil internal/sys github.com/pkg/xattr golang.org/x/sys/unix
+	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
+	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
+	layer:             diff whiteout internal/sys internal/inode
+	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
+	                   github.com/opencontainers/image-spec/...
+	stores:            diff mountutil
+
+floor facade
+	.:                 diff internal/sys internal/fswalk internal/inode whiteout mountutil
+	                   features native naive layer
+
+floor top
+	cmd/overlaydiff:   . diff mountutil github.com/spf13/cobra golang.org/x/term
+	bench:             . diff
+
+floor tests
+	testenv:           internal/sys github.com/google/go-cmp/... github.com/pkg/xattr go.uber.org/goleak
+	testenv/refdiff:   github.com/pkg/xattr
+	testenv/vm:        internal/sys golang.org/x/sys/unix
+	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
+`
+
+// inTests is what any package's tests may import, beside packages of its own
+// floor and of those below.
+var inTests = []string{
+	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest",
+	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
+	"github.com/rogpeppe/go-internal/...",
+}
+
+// only has who may import what nobody else may, not in tests either.
+var only = map[string][]string{
+	"unsafe":                {"internal/sys"},
+	"golang.org/x/sys/unix": {"internal/sys", "mountutil", "features", "testenv/vm"},
+}
+
+// rule is one line of the table, in import paths.
+type rule struct {
+	floor   int
+	imports []string
+}
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func TestImports(t *testing.T) {
+	rules, err := parse(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, complaint := range check(rules, list(t)) {
+		t.Error(complaint)
+	}
+}
+
+// list asks go list for the packages of the module.
+func list(t *testing.T) []goPackage {
+	t.Helper()
+	const top = "../.."
+	readDirs(t, top)
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = top
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
+	}
+	var pkgs []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v: %v", cmd, err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if len(pkgs) == 0 {
+		t.Fatalf("%v names no package", cmd)
+	}
+	return pkgs
+}
+
+// readDirs reads all directories below top, for go test's cache: it keeps a
+// result until something that the test itself has read changes, and does not
+// see what go list reads.
+func readDirs(t *testing.T, top string) {
+	t.Helper()
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == ".git" {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// importPath is the inverse of display.
+func importPath(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	switch {
+	case name == ".":
+		return module
+	case strings.Contains(first, "."):
+		return name
+	default:
+		return module + "/" + name
+	}
+}
+
+// display returns the name that the table has for an import path.
+func display(path string) string {
+	if path == module {
+		return "."
+	}
+	return strings.TrimPrefix(path, module+"/")
+}
+
+func isOurs(path string) bool { return path == module || strings.HasPrefix(path, module+"/") }
+
+// isStandard reports whether path is of the standard library: those alone have
+// no dot in their first element.
+func isStandard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
+
+// parse reads a table and holds the floors: a line that imports from its own
+// floor or from a higher one is an error.
+func parse(table string) (map[string]rule, error) {
+	rules := map[string]rule{}
+	var floors []string
+	var path string
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if fields[0] == "floor" {
+			floors = append(floors, strings.Join(fields[1:], " "))
+			continue
+		}
+		if name, ok := strings.CutSuffix(fields[0], ":"); ok {
+			path, fields = importPath(name), fields[1:]
+			if _, twice := rules[path]; twice {
+				return nil, fmt.Errorf("table: %s has two lines", name)
+			}
+		}
+		r := rules[path]
+		r.floor = len(floors) - 1
+		for _, name := range fields {
+			r.imports = append(r.imports, importPath(name))
+		}
+		rules[path] = r
+	}
+	for _, path := range slices.Sorted(maps.Keys(rules)) {
+		r := rules[path]
+		within := floors[r.floor] == "ground" || floors[r.floor] == "tests"
+		for _, imp := range r.imports {
+			to, ok := rules[imp]
+			switch {
+			case !isOurs(imp):
+			case !ok:
+				return nil, fmt.Errorf("table: %s may import %s, which has no line", display(path), display(imp))
+			case to.floor > r.floor, to.floor == r.floor && !within:
+				return nil, fmt.Errorf("table: %s may import %s, which is not on a floor below", display(path), display(imp))
+			}
+		}
+	}
+	return rules, nil
+}
+
+// check returns what in the packages' imports is against the rules.
+func check(rules map[string]rule, pkgs []goPackage) []string {
+	var complaints []string
+	for _, p := range pkgs {
+		r, ok := rules[p.ImportPath]
+		if !ok {
+			complaints = append(complaints, display(p.ImportPath)+": no line in the table")
+			continue
+		}
+		for _, imp := range p.Imports {
+			if !permitted(p.ImportPath, imp) || !listed(r.imports, imp) {
+				complaints = append(complaints, display(p.ImportPath)+": imports "+display(imp))
+			}
+		}
+		for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
+			to, ours := rules[imp]
+			below := ours && to.floor <= r.floor
+			if !permitted(p.ImportPath, imp) || !below && !listed(r.imports, imp) && !listed(inTests, imp) {
+				complaints = append(complaints, display(p.ImportPath)+": imports "+display(imp)+" in a test")
+			}
+		}
+	}
+	return complaints
+}
+
+// permitted holds the map only.
+func permitted(path, imp string) bool {
+	few, ok := only[imp]
+	return !ok || slices.Contains(few, display(path))
+}
+
+// listed reports whether imp is of the standard library or on the list.
+func listed(list []string, imp string) bool {
+	return isStandard(imp) || slices.ContainsFunc(list, func(entry string) bool {
+		entry = importPath(entry)
+		root, all := strings.CutSuffix(entry, "/...")
+		return imp == root || all && strings.HasPrefix(imp, root+"/")
+	})
+}
+
+// TestCheck shows that the rules can be broken: each case breaks one.
+func TestCheck(t *testing.T) {
+	rules, err := parse(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const unix = "golang.org/x/sys/unix"
+	for _, c := range []struct {
+		pkg, imp, why string
+		complaint     bool
+	}{
+		{"diff", "errors", "the standard library is free", false},
+		{"diff", "internal/sys", "the vocabulary imports nothing of ours", true},
+		{"diff", "golang.org/x/text", "nor of others", true},
+		{"native", "diff", "", false},
+		{"native", "naive", "one engine imports the other", true},
+		{"naive", "native", "one engine imports the other", true},
+		{"native", "layer", "beside", true},
+		{"whiteout", "native", "upwards", true},
+		{"native", ".", "the facade from below", true},
+		{"layer", "github.com/klauspost/compress/zstd", "a package of a listed module", false},
+		{"layer", "github.com/klauspost/compressed", "not of that module", true},
+		{".", "github.com/klauspost/compress/zstd", "a module listed elsewhere", true},
+		{"bench", "native", "benchmarks go through the facade", true},
+		{"testenv/refdiff", "diff", "the reference shares no code with the engines", true},
+		{"testenv/refdiff", "internal/sys", "the reference shares no code with the engines", true},
+		{"testenv/refdiff", "testenv", "the reference shares no code with the engines", true},
+		{"native", "testenv", "test code in what is shipped", true},
+		{"internal/sys", "unsafe", "", false},
+		{"native", "unsafe", "", true},
+		{"internal/sys", unix, "", false},
+		{"mountutil", unix, "", false},
+		{"features", unix, "", false},
+		{"testenv/vm", unix, "", false},
+		{"whiteout", unix, "", true},
+		{"stray", "errors", "a package without a line", true},
+	} {
+		imp := c.imp
+		if _, ours := rules[importPath(imp)]; ours {
+			imp = importPath(imp)
+		}
+		got := check(rules, []goPackage{{ImportPath: importPath(c.pkg), Imports: []string{imp}}})
+		if (len(got) > 0) != c.complaint {
+			t.Errorf("%s imports %s (%s): complaints %q, want some: %v", c.pkg, c.imp, c.why, got, c.complaint)
+		}
+	}
+}
+
+// TestCheck_tests is TestCheck for what only tests import.
+func TestCheck_tests(t *testing.T) {
+	rules, err := parse(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := goPackage{
+		ImportPath:   importPath("native"),
+		TestImports:  []string{importPath("testenv"), importPath("features"), "github.com/google/go-cmp/cmp", "unsafe"},
+		XTestImports: []string{importPath("."), importPath("naive"), "example.com/other", "golang.org/x/sys/unix"},
+	}
+	want := []string{
+		"native: imports unsafe in a test",
+		"native: imports . in a test",
+		"native: imports example.com/other in a test",
+		"native: imports golang.org/x/sys/unix in a test",
+	}
+	if d := cmp.Diff(want, check(rules, []goPackage{p})); d != "" {
+		t.Errorf("complaints (-want +got):\n%s", d)
+	}
+}
+
+// TestParse_refuses shows that the table itself can't point upwards.
+func TestParse_refuses(t *testing.T) {
+	for _, c := range []struct{ table, want string }{
+		{"floor ground\na:\na:\n", "table: a has two lines"},
+		{"floor ground\na: b\n", "table: a may import b, which has no line"},
+		{"floor ground\na: b\nfloor top\nb:\n", "table: a may import b, which is not on a floor below"},
+		{"floor ground\nfloor top\na: b\nb:\n", "table: a may import b, which is not on a floor below"},
+		{"floor ground\na: b\nb:\n", ""},
+	} {
+		_, err := parse(c.table)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("parse(%q): error %q, want %q", c.table, got, c.want)
+		}
+	}
+}

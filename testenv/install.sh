@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks: as root on Debian or a
+# relative, with Go and git already there.
+#
+#   testenv/install.sh                what the tests need
+#   testenv/install.sh debootstrap    that, and debootstrap for bench/real-image.sh
+#
+# With everything there it does nothing, quickly and without the network.
+set -euo pipefail
+# mkfs is not in every user's PATH, nor is Go where its archive is unpacked.
+export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
+
+packages=()
+# need PACKAGE COMMAND...: notes the package unless each command is there.
+need() {
+  local package=$1 command
+  shift
+  for command; do
+    if ! command -v "$command" >/dev/null; then
+      packages+=("$package")
+      return
+    fi
+  done
+}
+
+need mount mount umount losetup
+need util-linux unshare findmnt flock
+need e2fsprogs mkfs.ext4
+need xfsprogs mkfs.xfs
+need btrfs-progs mkfs.btrfs
+need attr getfattr setfattr
+need acl getfacl setfacl
+need make make
+# The race detector is built with a C compiler and the C library's headers.
+need gcc gcc
+[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+
+for word; do
+  case $word in
+    debootstrap) need debootstrap debootstrap ;;
+    *) echo "install.sh: unknown word '$word': debootstrap or nothing" >&2; exit 2 ;;
+  esac
+done
+
+if ! command -v go >/dev/null; then
+  echo "install.sh: there is no go in PATH: install Go 1.26 or later from https://go.dev/dl/" >&2
+  exit 1
+fi
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "install.sh: missing, under Debian's package names: ${packages[*]}. There is no apt-get: install them by hand" >&2
+  exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+  echo "install.sh: missing: ${packages[*]}. Not root: run 'apt-get install ${packages[*]}' as root" >&2
+  exit 1
+fi
+
+echo "install.sh: installing ${packages[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+install=(apt-get -q -y install --no-install-recommends "${packages[@]}")
+# A fresh machine has no package lists, an old one may have stale ones: fetch
+# them only when the installation fails without.
+if ! "${install[@]}" </dev/null >/dev/null 2>&1; then
+  apt-get -q update </dev/null >&2
+  "${install[@]}" </dev/null >&2
+fi

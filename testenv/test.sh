@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs every check and test of the project; the exit status says whether all
+# passed. Arguments go to go test: testenv/test.sh -run Random ./native
+#
+# First installs what is missing (install.sh). As root a test that can't run
+# here fails; otherwise it is skipped with its reason.
+set -uo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
+
+export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin" # as in install.sh
+testenv/install.sh >&2 || exit 1
+
+if [ "$(id -u)" = 0 ] || [ -n "${CI-}" ]; then
+  export OVERLAYDIFF_REQUIRE=1
+else
+  echo "test.sh: not root: tests that mount file systems are skipped" >&2
+fi
+
+failed=
+step() {
+  local name=$1
+  shift
+  echo "== $name" >&2
+  "$@" >&2 || failed="$failed $name;"
+}
+
+formatted() {
+  local files
+  files=$(gofmt -l .) || return
+  [ -z "$files" ] || { echo "gofmt would change:" $files; return 1; }
+}
+
+packages=(./...)
+for arg; do
+  case $arg in .|./*) packages=() ;; esac
+done
+
+step gofmt formatted
+step 'go vet' go vet ./...
+# Once each on small trees: that they still work, not how fast they are.
+step benchmarks go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
+echo '== go test' >&2
+go test -race -timeout 15m "$@" "${packages[@]}" || failed="$failed go test;"
+
+[ -z "$failed" ] || { echo "test.sh: failed:$failed see above" >&2; exit 1; }
