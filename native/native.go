@@ -17,6 +17,8 @@ import (
 // for concurrent use.
 type Engine struct {
 	layers   []layer // the upper, then the lower layers, topmost first
+	data     []layer // the data-only layers
+	index    *index  // nil: no index, or nothing in it
 	marks    *whiteout.Namespace
 	features diff.Features
 }
@@ -36,24 +38,40 @@ func Open(ctx context.Context, s diff.Stack) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{marks: whiteout.NamespaceOf(s.Features), features: s.Features}
-	for i, path := range append([]string{s.Upper}, s.Lower...) {
-		l, err := openLayer(ctx, i, path)
-		if err != nil {
-			_ = e.Close()
-			return nil, err
-		}
-		e.layers = append(e.layers, l)
+	if err := e.open(ctx, s); err != nil {
+		_ = e.Close()
+		return nil, err
 	}
 	return e, nil
 }
 
-func openLayer(ctx context.Context, index int, path string) (layer, error) {
+func (e *Engine) open(ctx context.Context, s diff.Stack) error {
+	add := func(list *[]layer, kind string, paths ...string) error {
+		for _, path := range paths {
+			l, err := openLayer(ctx, kind, path)
+			if err != nil {
+				return err
+			}
+			*list = append(*list, l)
+		}
+		return nil
+	}
+	err := add(&e.layers, "upper", s.Upper)
+	if err == nil {
+		err = add(&e.layers, "lower", s.Lower...)
+	}
+	if err == nil {
+		err = add(&e.data, "data-only lower", s.Data...)
+	}
+	if err == nil && s.Features.Index {
+		e.index, err = openIndex(s.Work, e.marks, e.layers)
+	}
+	return err
+}
+
+func openLayer(ctx context.Context, kind, path string) (layer, error) {
 	if err := ctx.Err(); err != nil {
 		return layer{}, err
-	}
-	kind := "lower"
-	if index == 0 {
-		kind = "upper"
 	}
 	fd, _, err := mountutil.CloneTree(path)
 	if err != nil {
@@ -71,10 +89,13 @@ func (*Engine) Name() string { return "native" }
 
 // Close closes the layers.
 func (e *Engine) Close() error {
-	for _, l := range e.layers {
+	for _, l := range append(e.layers, e.data...) {
 		sys.Close(l.fd)
 	}
-	e.layers = nil
+	if e.index != nil {
+		sys.Close(e.index.fd)
+	}
+	*e = Engine{}
 	return nil
 }
 
@@ -84,6 +105,12 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 		w := walk{resolver{marks: e.marks, features: e.features}}
 		for i, l := range e.layers {
 			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.fd, l.path)})
+		}
+		for _, l := range e.data {
+			w.data = append(w.data, pool.Root(l.fd, l.path))
+		}
+		if e.index != nil {
+			w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
 		}
 		root := node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
@@ -104,7 +131,7 @@ type items = fswalk.Items[node, inode.Found]
 
 // expand compares what the two views have in one directory.
 func (w *walk) expand(ctx context.Context, n node, out *items) error {
-	names, err := n.names()
+	names, err := n.names(w.search.goesOn())
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
 			out.Value(raced(n.path))
@@ -121,8 +148,9 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 }
 
 // names returns the names at which the views can differ, in order. If both
-// take the same directories of the lower layers, only what the upper names can.
-func (n *node) names() ([]name, error) {
+// take the same directories of the lower layers, only what the upper names can,
+// unless all are asked for.
+func (n *node) names(all bool) ([]name, error) {
 	var lists [][]sys.Dirent
 	add := func(d *fswalk.Dir) error {
 		list, err := d.List()
@@ -136,7 +164,7 @@ func (n *node) names() ([]name, error) {
 			return nil, err
 		}
 	}
-	if !sameParts(n.old, n.new.lowers) {
+	if all || !sameParts(n.old, n.new.lowers) {
 		for _, parts := range [][]part{n.old, n.new.lowers} {
 			for _, p := range parts {
 				if err := add(p.dir); err != nil {
@@ -181,29 +209,28 @@ func (w *walk) compare(ctx context.Context, n node, nm name, path string) (chang
 	if !nm.inUpper {
 		upper = nil
 	}
-	to, err := l.resolve(merged{upper: upper, lowers: n.new.lowers}, nm.name)
+	to, err := l.resolve(merged{upper: upper, lowers: n.new.lowers}, nm.name, true)
 	if err != nil {
 		return change, nil, err
 	}
-	from, err := l.resolve(merged{lowers: n.old}, nm.name)
+	from, err := l.resolve(merged{lowers: n.old}, nm.name, false)
 	if err != nil {
 		return change, nil, err
 	}
 	change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
-		if from.meta.Same(to.meta) && from.data.Same(to.data) {
+		if from.meta.Same(to.meta) && from.sameContent(to) {
 			return 0, nil
 		}
-		return inode.Pair{
-			Ctx: ctx, Old: from.meta, New: to.meta, OldData: from.data, NewData: to.data,
-			Visible: w.marks.Visible,
-		}.Compare()
+		return comparison{Pair: inode.Pair{
+			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.marks.Visible,
+		}, lookup: &l, from: from, to: to}.compare()
 	})
 	if err == nil && to != nil && to.meta.IsDir() {
 		child = &node{path: path, new: to.dirs}
 		if from != nil && from.meta.IsDir() {
 			child.old = from.dirs.lowers
 		}
-		if child.new.upper == nil && sameParts(child.old, child.new.lowers) {
+		if child.new.upper == nil && sameParts(child.old, child.new.lowers) && !w.search.goesOn() {
 			child = nil // one and the same below, too
 		}
 	}

@@ -85,9 +85,9 @@ func (p *probe) child() *fswalk.Dir {
 }
 
 func (p *probe) hit(layer int) *hit {
-	h := &hit{ref: p.ref}
+	h := &hit{ref: p.ref, layer: layer}
 	if p.ref.IsDir() {
-		h.part = part{layer: layer, dir: p.child()}
+		h.dir = p.child()
 	}
 	return h
 }
@@ -127,6 +127,15 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 		}
 		return true, nil
 	})
+}
+
+// isMetacopy is [probe.isMetacopy] of what was found already.
+func (l *lookup) isMetacopy(h *hit) (bool, error) {
+	p, err := l.probe(h.ref.Dir, h.ref.Name)
+	if err != nil {
+		return false, err
+	}
+	return p.isMetacopy(l)
 }
 
 // redirect returns where p's redirect leads, "" if it has none.

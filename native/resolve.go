@@ -40,16 +40,28 @@ func sameParts(a, b []part) bool {
 
 // resolver has what lookups of one stack share.
 type resolver struct {
-	roots    []part // of the layers: the upper, then the lower ones, topmost first
+	roots    []part        // of the layers: the upper, then the lower ones, topmost first
+	data     []*fswalk.Dir // roots of the data-only layers
+	search   *search       // nil: no index, or nothing in it
 	marks    *whiteout.Namespace
 	features diff.Features
 }
+
+// marked reports whether what lower layers say of where to go on matters at all.
+func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.data) > 0 }
 
 // object is what a view shows at a name.
 type object struct {
 	meta *inode.Ref // has the metadata
 	data *inode.Ref // has the content; differs from meta for a metacopy file
+	blob string     // has the content instead: an absolute path in the data-only layers
 	dirs merged     // of a directory
+}
+
+// sameContent reports whether both have their content from one inode, or from
+// one place in the data-only layers.
+func (o *object) sameContent(p *object) bool {
+	return o.blob == p.blob && (o.blob != "" || o.data.Same(p.data))
 }
 
 func (o *object) ref() *inode.Ref {
@@ -80,19 +92,22 @@ func (st *state) absolute() bool { return strings.HasPrefix(st.want, "/") }
 
 // hit is what a layer has at the place that is looked for.
 type hit struct {
-	ref  inode.Ref
-	part part // if it is a directory
+	ref   inode.Ref
+	layer int
+	dir   *fswalk.Dir // the directory that it is, if so
 }
 
+func (h *hit) part() part { return part{layer: h.layer, dir: h.dir} }
+
 // resolve does what the kernel's lookup of name in parent does; nil means that
-// the view has no such name. Errors that the kernel's lookup would return are
-// [MarkError].
-func (l *lookup) resolve(parent merged, name string) (*object, error) {
+// the view has no such name. inNew: the view is the new one, which heeds the
+// index. Errors that the kernel's lookup would return are [MarkError].
+func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error) {
 	st := state{want: name}
 	var up *hit
 	var err error
 	if parent.upper != nil {
-		quiet := !l.features.RedirectFollow && len(parent.lowers) == 0
+		quiet := !l.marked() && len(parent.lowers) == 0
 		if up, err = l.walk(0, parent.upper, &st, quiet); err != nil {
 			return nil, err
 		}
@@ -106,26 +121,41 @@ func (l *lookup) resolve(parent merged, name string) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.permitted(&st, up, hits); err != nil {
+	blob := ""
+	if st.meta && len(hits) > 0 && len(l.data) > 0 && st.absLast {
+		blob, st.meta = st.want, false
+	} else if err := l.permitted(&st, up, hits); err != nil {
 		return nil, err
 	}
 	if st.meta || upMeta && len(hits) == 0 {
 		return nil, markError(last(up, hits), l.marks.Metacopy, "the file that has its data is missing", syscall.EIO)
 	}
-	return newObject(up, upMeta, hits), nil
+	if up != nil && !up.ref.IsDir() && !upMeta {
+		hits = nil // whatever there is below is hidden
+	}
+	if inNew && up == nil && len(hits) > 0 {
+		if up, err = l.substitute(hits[0]); err != nil {
+			return nil, err
+		}
+		if up != nil {
+			if upMeta, err = l.isMetacopy(up); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return newObject(up, upMeta, hits, blob), nil
 }
 
 // descend searches the lower layers.
 func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
-	lowest := len(l.roots) - 1
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
 		if err := l.permitted(st, up, hits); err != nil {
 			return nil, err
 		}
 		quiet := j == len(cand)-1
-		if l.features.RedirectFollow {
-			quiet = c.layer == lowest
+		if l.marked() {
+			quiet = c.layer == len(l.roots)-1 && (st.dir || len(l.data) == 0)
 		}
 		fromRoot := st.absolute()
 		start := c.dir
@@ -136,19 +166,38 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		if err != nil {
 			return nil, err
 		}
-		if h != nil {
-			if !st.meta || len(hits) == 0 { // of metacopy files in the middle nothing counts
-				hits = append(hits, h)
+		if h == nil {
+			continue
+		}
+		if up != nil && len(hits) == 0 {
+			belongs, err := l.belongs(up, h)
+			if err != nil || !belongs {
+				return nil, err
 			}
-			if st.halt {
-				break
-			}
-			if st.absolute() && !fromRoot {
-				cand, j = l.roots[1:], c.layer-1
-			}
+		}
+		if !st.meta || len(hits) == 0 { // of metacopy files in the middle nothing counts
+			hits = append(hits, h)
+		}
+		if st.absolute() && !fromRoot {
+			cand, j = l.roots[1:], c.layer-1
 		}
 	}
 	return hits, nil
+}
+
+// belongs reports whether the topmost lower entry h is what the upper entry up
+// goes with. Where the kernel checks the origin, an offline change of the lower
+// layer makes a directory stand alone and a metacopy file an error.
+func (l *lookup) belongs(up, h *hit) (bool, error) {
+	isDir := up.ref.IsDir()
+	if isDir && !l.features.NFSExport || !isDir && !l.features.Index {
+		return true, nil
+	}
+	same, err := l.matchesOrigin(up, h)
+	if err == nil && !same && !isDir {
+		err = markError(up, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
+	}
+	return same, err
 }
 
 // walk looks in one layer, beginning at start, for what st wants. quiet: no
@@ -179,7 +228,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			}
 			st.halt = !st.meta
 			if st.halt || quiet {
-				return &hit{ref: p.ref}, nil
+				return p.hit(layer), nil
 			}
 		default:
 			st.dir = st.dir || final
@@ -249,10 +298,7 @@ func last(up *hit, hits []*hit) *hit {
 	return up
 }
 
-func newObject(up *hit, upMeta bool, hits []*hit) *object {
-	if up != nil && !up.ref.IsDir() && !upMeta {
-		hits = nil
-	}
+func newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
 	top := up
 	if top == nil {
 		if len(hits) == 0 {
@@ -261,15 +307,19 @@ func newObject(up *hit, upMeta bool, hits []*hit) *object {
 		top = hits[0]
 	}
 	o := &object{meta: &top.ref, data: &top.ref}
-	if top.ref.IsDir() {
+	switch {
+	case top.ref.IsDir():
 		if up != nil {
-			o.dirs.upper = up.part.dir
+			o.dirs.upper = up.dir
 		}
 		for _, h := range hits {
-			o.dirs.lowers = append(o.dirs.lowers, h.part)
+			o.dirs.lowers = append(o.dirs.lowers, h.part())
 		}
-	} else if len(hits) > 0 {
-		o.data = &hits[len(hits)-1].ref
+	case up != nil && !upMeta:
+	case blob != "":
+		o.blob = blob
+	default:
+		o.data = &last(up, hits).ref
 	}
 	return o
 }

@@ -15,6 +15,8 @@ type Namespace struct {
 	Redirect string // of a directory or metacopy file (4.10): [ParseRedirect]
 	Metacopy string // of a regular file (4.19): [CheckMetacopy]
 	Whiteout string // of an empty regular file, any value (6.7)
+	Origin   string // of what was copied up (4.12): [ParseOrigin]
+	Nlink    string // of an index entry (4.13): [ParseNlink]
 }
 
 var (
@@ -29,6 +31,8 @@ func newNamespace(prefix string) *Namespace {
 		Redirect: prefix + "redirect",
 		Metacopy: prefix + "metacopy",
 		Whiteout: prefix + "whiteout",
+		Origin:   prefix + "origin",
+		Nlink:    prefix + "nlink",
 	}
 }
 

@@ -2,6 +2,7 @@ package whiteout
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -38,4 +39,16 @@ func CheckMetacopy(value []byte) error {
 		return syscall.EIO
 	}
 	return nil
+}
+
+// ParseNlink decodes the link count of an indexed inode, "U+1": how many more
+// names the inode has in the mount than links in the upper layer's file system,
+// of which one is the index entry itself. It reports false for what is not in
+// that form; "L…" is one that the kernel leaves for a moment only.
+func ParseNlink(value []byte) (n int, ok bool) {
+	if len(value) < 3 || value[0] != 'U' || value[1] != '+' && value[1] != '-' {
+		return 0, false
+	}
+	n, err := strconv.Atoi(string(value[1:]))
+	return n, err == nil
 }

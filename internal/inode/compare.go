@@ -25,9 +25,12 @@ type Pair struct {
 }
 
 // Compare returns in what the two inodes differ, by [diff.Compare].
-func (p Pair) Compare() (diff.What, error) {
-	from, to := p.Old.Entry(), p.New.Entry()
-	return diff.Compare(&from, &to, p)
+func (p Pair) Compare() (diff.What, error) { return Compare(p.Old, p.New, p) }
+
+// Compare is [diff.Compare] of two inodes.
+func Compare(from, to *Ref, parts diff.Parts) (diff.What, error) {
+	a, b := from.Entry(), to.Entry()
+	return diff.Compare(&a, &b, parts)
 }
 
 // SameTarget implements [diff.Parts].

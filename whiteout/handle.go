@@ -1,0 +1,53 @@
+package whiteout
+
+import (
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// Origin is a file handle as overlayfs stores it: in the origin attribute of
+// what was copied up (4.12), and in hexadecimal as the name of an entry of the
+// inode index (4.13).
+type Origin struct {
+	Handle sys.Handle
+	// FileSystem is the UUID of the layer's file system; zero if it has none or
+	// the overlay is mounted with uuid=off.
+	FileSystem [16]byte
+}
+
+// The header of struct ovl_fb: version, magic, length of all, flags, handle
+// type, UUID.
+const (
+	handleMagic  = 0xfb
+	handleHeader = 21
+)
+
+var errHandle = errors.New("not a file handle of overlayfs")
+
+// ParseOrigin decodes the value of an origin attribute. An empty value, which
+// says that the origin's file system has no handles, is an error, too.
+func ParseOrigin(value []byte) (Origin, error) {
+	if len(value) <= handleHeader || value[0] != 0 || value[1] != handleMagic || int(value[2]) != len(value) {
+		return Origin{}, errHandle
+	}
+	return Origin{
+		Handle:     sys.Handle{Type: int32(value[4]), ID: string(value[handleHeader:])},
+		FileSystem: [16]byte(value[5:handleHeader]),
+	}, nil
+}
+
+// ParseIndexName decodes the name of an index entry. Names that begin with '#'
+// are temporary files and the shared whiteout.
+func ParseIndexName(name string) (Origin, error) {
+	if strings.HasPrefix(name, "#") {
+		return Origin{}, errHandle
+	}
+	value, err := hex.DecodeString(name)
+	if err != nil {
+		return Origin{}, errHandle
+	}
+	return ParseOrigin(value)
+}
