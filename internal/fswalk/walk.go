@@ -9,9 +9,10 @@ import (
 	"sync"
 )
 
-// ahead is how many expanded directories a worker may be in front of the
-// consumer: enough to keep it busy, little enough to bound memory.
-const ahead = 64
+// ahead is how many results may wait for the consumer before the workers stop:
+// enough for them to be busy while one of them reads a large directory, little
+// enough to bound memory.
+const ahead = 1 << 14
 
 // Items is what the expansion of one node adds to the result: values and child
 // nodes, in path order.
@@ -51,7 +52,7 @@ func Ordered[N, T any](ctx context.Context, workers int, root N, expand Expand[N
 		ctx, cancel := context.WithCancel(ctx)
 		// The consumer expands what it needs and nobody has begun, so it is a
 		// worker itself, and the only one while a tree is small.
-		w := &walk[N, T]{expand: expand, limit: ahead * workers, workers: workers, spare: workers - 1}
+		w := &walk[N, T]{expand: expand, workers: workers, spare: workers - 1}
 		w.work.L, w.done.L = &w.mu, &w.mu
 		defer w.wait.Wait()
 		defer w.stop()
@@ -72,7 +73,7 @@ const (
 type task[N, T any] struct {
 	node  N
 	state taskState // guarded by walk.mu
-	ahead bool      // expanded before the consumer came to it, and counted in walk.ready
+	ready int       // what it adds to walk.ready; guarded by walk.mu
 	items []item[N, T]
 	err   error
 	panic any
@@ -86,8 +87,7 @@ type walk[N, T any] struct {
 	work    sync.Cond     // something is pending, or the walk stops
 	done    sync.Cond     // a worker expanded something; the consumer waits here
 	pending []*task[N, T] // a stack: what comes first in path order is on top
-	ready   int           // expanded by workers and not yet consumed
-	limit   int           // of ready
+	ready   int           // results that wait for the consumer
 	spare   int           // workers that may still be started
 	workers int
 	stopped bool
@@ -132,9 +132,8 @@ func (w *walk[N, T]) finish(ctx context.Context, t *task[N, T]) error {
 			w.done.Wait()
 		}
 	}
-	if t.ahead {
-		w.ready--
-		w.work.Signal()
+	if w.ready -= t.ready; t.ready > 0 {
+		w.work.Broadcast()
 	}
 	if t.panic != nil {
 		panic(t.panic)
@@ -213,15 +212,15 @@ func (w *walk[N, T]) worker(ctx context.Context) {
 func (w *walk[N, T]) workAhead(ctx context.Context) bool {
 	w.dropBegun()
 	n := len(w.pending)
-	if n == 0 || w.ready >= w.limit {
+	if n == 0 || w.ready >= ahead {
 		return false
 	}
 	t := w.pending[n-1]
 	w.pending[n-1] = nil
 	w.pending = w.pending[:n-1]
-	t.ahead = true
-	w.ready++
 	w.run(ctx, t)
+	t.ready = len(t.items) + 1
+	w.ready += t.ready
 	return true
 }
 

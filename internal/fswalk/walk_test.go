@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,26 +124,28 @@ func TestOrderedPanicReachesTheRangingGoroutine(t *testing.T) {
 	t.Error("no panic")
 }
 
-// Memory follows the frontier: a slow consumer holds the workers back.
+// Memory is bounded: a slow consumer holds the workers back.
 func TestOrderedWaitsForTheConsumer(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	const workers, fan = 3, 1000
-	count := make(chan struct{}, fan+1)
+	const workers, fan = 3, 2*ahead + 1000
+	var count atomic.Int64
 	expand := func(_ context.Context, node string, items *Items[string, string]) error {
-		count <- struct{}{}
+		count.Add(1)
 		if node == "" {
-			for i := range fan {
-				items.Child(fmt.Sprint(i))
+			for range fan {
+				items.Child("x")
 			}
 		}
 		items.Value(node)
 		return nil
 	}
 	for range Ordered(t.Context(), workers, "", expand) {
-		time.Sleep(50 * time.Millisecond)
+		for last := int64(-1); last != count.Load(); time.Sleep(20 * time.Millisecond) {
+			last = count.Load()
+		}
 		break
 	}
-	if n := len(count); n > 1+workers*ahead+workers {
+	if n := count.Load(); n > 1+ahead+workers {
 		t.Errorf("%d nodes expanded for one value", n)
 	}
 }
