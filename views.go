@@ -2,6 +2,7 @@ package overlaydiff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -34,14 +35,18 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 	return newDiff(e, opts, reason), nil
 }
 
-// openNew opens the new view. Where that depends on more than the layers, only
-// the overlay as it is mounted has it.
+// openNew opens the new view. Where that takes more than the layers, only the
+// overlay as it is mounted has it.
 func openNew(ctx context.Context, s diff.Stack) (fd int, proof naive.Proof, err error) {
-	if s.Features.Index || s.Features.NFSExport || len(s.Unknown) > 0 {
-		fd, err := openMounted(s)
+	if s.Features.NFSExport || len(s.Unknown) > 0 {
+		fd, err = openMounted(s)
 		return fd, naive.ProofNone, err
 	}
 	view, err := mountutil.OpenView(ctx, s, mountutil.New)
+	if errors.Is(err, diff.ErrUnsupported) && s.Mountpoint != "" {
+		fd, err = openMounted(s)
+		return fd, naive.ProofNone, err
+	}
 	if err != nil {
 		return -1, naive.ProofNone, err
 	}
@@ -55,7 +60,7 @@ func openMounted(s diff.Stack) (int, error) {
 	if s.Mountpoint == "" {
 		return -1, &diff.UnsupportedError{
 			Op:     "mount the new view",
-			Reason: "with index=on or nfs_export=on what a mount shows is not in the layers alone; mount the overlay and name where it is mounted",
+			Reason: "with nfs_export=on or unknown options what a mount shows is not in the layers alone; mount the overlay and name where it is mounted",
 		}
 	}
 	fd, _, err := mountutil.CloneTree(s.Mountpoint)

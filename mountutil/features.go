@@ -81,9 +81,7 @@ func (o Options) Stack(d Defaults) diff.Stack {
 	on := func(option string, p Param) bool { return option == "on" || option == "" && p == On }
 
 	create := on(o.RedirectDir, d.RedirectDir)
-	follow := create || o.RedirectDir == "follow" ||
-		// 4.10 to 4.14 lack the parameter and always follow.
-		o.RedirectDir != "nofollow" && d.RedirectAlwaysFollow != Off
+	follow := o.follows(d)
 	if s.Upper == "" {
 		s.Work = ""
 		create = follow
@@ -113,6 +111,19 @@ func (o Options) Stack(d Defaults) diff.Stack {
 	return s
 }
 
+// follows reports whether redirects are followed, as far as redirect_dir and
+// its defaults say.
+func (o Options) follows(d Defaults) bool {
+	switch o.RedirectDir {
+	case "on", "follow":
+		return true
+	case "nofollow":
+		return false
+	}
+	// 4.10 to 4.14 lack redirect_always_follow and always follow.
+	return o.RedirectDir == "" && d.RedirectDir == On || d.RedirectAlwaysFollow != Off
+}
+
 // StackOfOptions describes the overlay that mount(2) makes of the option
 // string s on this kernel. Nothing is opened; relative paths stay relative. An
 // error is an [*OptionError]: besides what [ParseOptions] finds, an unknown
@@ -132,24 +143,21 @@ func StackOfOptions(s string) (diff.Stack, error) {
 
 // check finds what can't be mounted whatever the layers are.
 func (o Options) check(d Defaults) error {
-	redirect := o.RedirectDir
-	if redirect == "off" && d.RedirectAlwaysFollow != Off {
-		redirect = "follow"
-	}
+	explicit := o.RedirectDir != ""
 	switch {
 	case len(o.Unknown) > 0:
 		return &OptionError{o.Unknown[0], "it is unknown and may change what the layers mean: leave it out if it does not"}
 	case len(o.Lower) == 0:
 		return &OptionError{"lowerdir", "it is missing: name the lower layers"}
-	case o.UserXattr && (redirect == "on" || redirect == "follow"):
+	case o.UserXattr && explicit && o.follows(d):
 		return &OptionError{"redirect_dir", "userxattr does not go with it: leave one out"}
 	case o.UserXattr && o.Metacopy == "on":
 		return &OptionError{"metacopy", "userxattr does not go with it: leave one out"}
-	case o.Metacopy == "on" && (redirect == "nofollow" || o.Upper != "" && redirect == "follow"):
+	case o.Metacopy == "on" && explicit && o.RedirectDir != "on" && (o.Upper != "" || !o.follows(d)):
 		return &OptionError{"metacopy", "it needs redirect_dir=on: leave redirect_dir out"}
 	case o.Metacopy == "on" && o.NFSExport == "on" && o.Upper != "":
 		return &OptionError{"metacopy", "nfs_export does not go with it: leave one out"}
-	case o.Index == "off" && o.NFSExport == "on" && o.Upper != "":
+	case o.Index == "off" && o.NFSExport == "on" && (o.Upper != "" || !o.follows(d)):
 		return &OptionError{"nfs_export", "it needs index=on: leave index=off out"}
 	}
 	return nil

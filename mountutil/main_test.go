@@ -37,20 +37,36 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	fds, mounts := openFDs(), mountTable()
+	os.Exit(run(m))
+}
+
+// testDir has all that this process makes: other tests mount things, too.
+var testDir string
+
+func run(m *testing.M) int {
+	var err error
+	if testDir, err = os.MkdirTemp("", "mountutil-test-"); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	os.Setenv("TMPDIR", testDir)
+	fds := openFDs()
 	code := m.Run()
 	if code == 0 {
-		// Descriptors of the test framework and the runtime may come; ours are directories.
 		if left := openFDs(); left != fds {
 			fmt.Printf("descriptors of directories: %d before, %d after\n", fds, left)
 			code = 1
 		}
-		if left := mountTable(); left != mounts {
-			fmt.Printf("mounts before:\n%s\nafter:\n%s\n", mounts, left)
+		if left := mountTable(); left != "" {
+			fmt.Printf("mounts left:\n%s\n", left)
 			code = 1
 		}
 	}
-	os.Exit(code)
+	if err := os.Remove(testDir); err != nil {
+		fmt.Println(err)
+		code = 1
+	}
+	return code
 }
 
 // openFDs counts the open directories.
@@ -65,12 +81,12 @@ func openFDs() int {
 	return n
 }
 
-// mountTable returns the overlays and scratch mounts that these tests could have left.
+// mountTable returns the mounts below testDir.
 func mountTable() string {
 	b, _ := os.ReadFile("/proc/self/mountinfo")
 	var ours []string
 	for line := range strings.Lines(string(b)) {
-		if strings.Contains(line, "overlaydiff") || strings.Contains(line, "mountutil-test") {
+		if strings.Contains(line, " "+testDir+"/") {
 			ours = append(ours, line)
 		}
 	}
@@ -221,7 +237,7 @@ func childViews(args []string) error {
 		}
 	}
 	fmt.Println("ready")
-	select {}
+	return unix.Pause()
 }
 
 // childChroot makes args[0] its root directory and waits to be killed.
@@ -230,7 +246,7 @@ func childChroot(args []string) error {
 		return err
 	}
 	fmt.Println("ready")
-	select {}
+	return unix.Pause()
 }
 
 // childUserNS mounts and opens views in a user namespace.

@@ -3,11 +3,13 @@
 package mountutil
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,12 +45,15 @@ func Mount(ctx context.Context, o Options) (*Mounted, error) {
 	if err := o.check(KernelDefaults()); err != nil {
 		return nil, err
 	}
+	if o.Upper == "" && len(o.Lower)+len(o.Data) < 2 {
+		return nil, &OptionError{"lowerdir", "without upperdir it needs two layers: add an empty directory"}
+	}
 	sc, err := newScratch()
 	if err != nil {
 		return nil, err
 	}
 	if err := o.mountAt(sc.point); err != nil {
-		return nil, and(err, sc.remove())
+		return nil, and(o.blame(err), sc.remove())
 	}
 	// What the user mounts inside shall not spread to other namespaces. The
 	// mount itself does if the parent is shared (systemd shares /), and so does
@@ -126,8 +131,9 @@ func (s scratch) remove() error {
 // mountAt mounts an overlay at point: with mount(2), whose options all kernels
 // understand, unless they are too many.
 func (o Options) mountAt(point string) error {
+	op := "mount an overlay of " + diff.QuotePath(cmp.Or(o.Upper, o.Lower[0]))
 	if fitsPage(o) {
-		return o.mount(point)
+		return o.mount(op, point)
 	}
 	var fds layerFDs
 	defer fds.close()
@@ -138,18 +144,32 @@ func (o Options) mountAt(point string) error {
 			return err
 		}
 		if fitsPage(o) {
-			return o.mount(point)
+			return o.mount(op, point)
 		}
 	}
-	return o.mountByParts(point)
+	return o.mountByParts(op, point)
 }
 
 // mount calls mount(2). It copies one page of options and cuts off the rest.
-func (o Options) mount(point string) error {
+func (o Options) mount(op, point string) error {
 	if err := unix.Mount("overlaydiff", point, "overlay", o.flags(), o.data()); err != nil {
-		return mountError("mount an overlay", err)
+		return mountError(op, err)
 	}
 	return nil
+}
+
+// blame finds which directory the kernel missed: it does not say.
+func (o Options) blame(err error) error {
+	var errno unix.Errno
+	if !errors.As(err, &errno) || errno != unix.ENOENT && errno != unix.ENOTDIR {
+		return err
+	}
+	for _, path := range slices.Concat(o.Lower, o.Data, []string{o.Upper, o.Work}) {
+		if path != "" && firstDir([]string{path}) == "" {
+			return pathError("mount the layer", path, errno, "name a directory that exists")
+		}
+	}
+	return err
 }
 
 func fitsPage(o Options) bool { return len(o.data()) < min(4096, os.Getpagesize()) }
@@ -250,12 +270,17 @@ func (o *Options) byDescriptors(fds *layerFDs, upper bool) (err error) {
 	return err
 }
 
+// maxLayers is OVL_MAX_STACK.
+const maxLayers = 500
+
 // mountByParts mounts with one call an option, for which the new mount API
 // (overlayfs: Linux 6.5, lowerdir+: 6.7) has no limit in total.
-func (o Options) mountByParts(point string) error {
-	const op = "mount an overlay of this many layers"
-	old := &diff.UnsupportedError{Op: op, Reason: "before Linux 6.7 the names of all layers must fit in one page: " +
-		strconv.Itoa(len(o.Lower)+len(o.Data)) + " layers don't; merge some, or use a newer kernel"}
+func (o Options) mountByParts(op, point string) error {
+	n := len(o.Lower) + len(o.Data)
+	if n > maxLayers {
+		return &diff.UnsupportedError{Op: op, Reason: fmt.Sprintf("overlayfs takes %d lower layers at most, these are %d: merge some", maxLayers, n)}
+	}
+	old := &diff.UnsupportedError{Op: op, Reason: fmt.Sprintf("before Linux 6.7 the names of all layers must fit in one page, those of %d layers don't: merge some, or use a newer kernel", n)}
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return old // ENOSYS before 5.2, EPERM in a sandbox that doesn't know it
@@ -275,7 +300,7 @@ func (o Options) mountByParts(point string) error {
 	if err := o.configure(fs); err != nil {
 		return mountError(op, err)
 	}
-	return attach(fs, point, o.flags())
+	return attach(fs, op, point, o.flags())
 }
 
 // configure sets all options but the layers and makes the super block.
@@ -301,7 +326,7 @@ func (o Options) configure(fs int) error {
 }
 
 // attach mounts what fs configures at point.
-func attach(fs int, point string, flags uintptr) error {
+func attach(fs int, op, point string, flags uintptr) error {
 	attrs := 0
 	for _, f := range []struct {
 		flag uintptr
@@ -321,11 +346,11 @@ func attach(fs int, point string, flags uintptr) error {
 	}
 	m, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
 	if err != nil {
-		return mountError("mount an overlay", err)
+		return mountError(op, err)
 	}
 	defer unix.Close(m)
 	if err := unix.MoveMount(m, "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return mountError("mount an overlay", err)
+		return mountError(op, err)
 	}
 	return nil
 }

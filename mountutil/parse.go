@@ -27,6 +27,16 @@ func ParseMountinfo(super string) (Options, error) {
 	return p.Options, err
 }
 
+// ParseLower splits a list of lower layers as the lowerdir option has it,
+// topmost first: ':' between layers, "::" before data-only ones, '\' before a
+// ':' or '\' that belongs to a path. Commas need no escape here. An error is an
+// [*OptionError].
+func ParseLower(list string) (lower, data []string, err error) {
+	p := parser{}
+	err = p.lowerdir(list)
+	return p.Lower, p.Data, err
+}
+
 // parser collects options. Both spellings differ only in how the string is cut
 // and whether octal escapes are undone first.
 type parser struct {
@@ -279,11 +289,13 @@ func octal(s string, requote bool) string {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if v, err := strconv.ParseUint(s[i+1:min(i+4, len(s))], 8, 8); c == '\\' && err == nil && i+3 < len(s) && v != 0 {
-			c = byte(v)
-			i += 3
-			if requote && (c == ':' || c == '\\') {
-				b = append(b, '\\')
+		if c == '\\' && i+3 < len(s) {
+			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil && v != 0 {
+				c = byte(v)
+				i += 3
+				if requote && (c == ':' || c == '\\') {
+					b = append(b, '\\')
+				}
 			}
 		}
 		b = append(b, c)

@@ -32,33 +32,44 @@ func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 	if err := t.rejectDescriptors(s); err != nil {
 		return diff.Stack{}, err
 	}
-	base, err := t.base(ctx, s, p.literalUpper)
+	bases, err := t.bases(ctx, s, p.literalUpper)
 	if err != nil {
 		return diff.Stack{}, err
 	}
+	var found diff.Stack
+	for i, base := range bases {
+		var e error
+		if found, e = t.resolveUnder(ctx, base, s, p); e == nil {
+			return found, nil
+		}
+		if i == 0 {
+			err = e
+		}
+	}
+	return diff.Stack{}, err
+}
+
+// resolveUnder resolves relative paths from base.
+func (t target) resolveUnder(ctx context.Context, base string, s diff.Stack, p parser) (_ diff.Stack, err error) {
 	s.Lower, s.Data = under(base, s.Lower), under(base, s.Data)
 	upper := candidates(base, s.Upper, p.literalUpper)
 	if work := candidates(base, s.Work, p.literalWork); work != nil {
 		s.Work = cmp.Or(firstDir(work), work[0]) // not read by all, so not an error here
 	}
-
 	lower := slices.Concat(s.Lower, s.Data)
 	stats := make([]stat, len(lower))
 	for i, path := range lower {
 		if err := ctx.Err(); err != nil {
-			return diff.Stack{}, err
+			return s, err
 		}
 		if stats[i], err = t.layer(path); err != nil {
-			return diff.Stack{}, err
+			return s, err
 		}
 	}
-	top := lower[:1]
-	if s.Upper != "" {
-		top = upper
-	}
-	found, err := t.identify(top, stats)
-	if err == nil && s.Upper != "" {
-		s.Upper = found
+	if s.Upper == "" {
+		_, err = t.identify(lower[:1], stats)
+	} else {
+		s.Upper, err = t.identify(upper, stats)
 	}
 	return s, err
 }
@@ -76,12 +87,12 @@ func (t target) rejectDescriptors(s diff.Stack) error {
 	return nil
 }
 
-// base returns the directory from which the relative paths among the layers
-// lead to directories, "" if none is relative. Container engines change into
-// the directory of all layers to get a long list into one page of options:
-// Docker and Podman, whose mount points are below it, and containerd, whose
-// upper directory is.
-func (t target) base(ctx context.Context, s diff.Stack, literalUpper string) (string, error) {
+// bases returns from which directories the relative paths among the layers
+// may lead to those mounted: all exist there. It is [""] if none is relative.
+// Container engines change into the directory of all layers to get a long list
+// into one page of options: containerd, whose upper directory is below it, and
+// Docker and Podman, whose mount points are and which give no absolute path.
+func (t target) bases(ctx context.Context, s diff.Stack, literalUpper string) ([]string, error) {
 	var relative []string
 	for _, path := range slices.Concat(s.Lower, s.Data) {
 		if !filepath.IsAbs(path) {
@@ -92,34 +103,38 @@ func (t target) base(ctx context.Context, s diff.Stack, literalUpper string) (st
 		relative = append(relative, s.Upper)
 	}
 	if len(relative) == 0 {
-		return "", nil
+		return []string{""}, nil
 	}
-	var starts []string
-	for _, path := range slices.Concat(t.mountpoints(), []string{s.Upper, s.Work}, s.Lower) {
-		if filepath.IsAbs(path) {
-			starts = append(starts, filepath.Dir(path))
-		}
+	exist := func(dir string) bool {
+		return !slices.ContainsFunc(relative, func(path string) bool {
+			names := []string{path}
+			if path == s.Upper {
+				names = append(names, literalUpper)
+			}
+			return firstDir(under(dir, names)) == ""
+		})
 	}
+	var bases []string
 	tried := map[string]bool{}
-	for _, dir := range starts {
-		for ; !tried[dir]; dir = filepath.Dir(dir) {
+	for _, path := range slices.Concat([]string{s.Upper, s.Work}, s.Lower, t.mountpoints()) {
+		if !filepath.IsAbs(path) {
+			continue
+		}
+		for dir := filepath.Dir(path); !tried[dir]; dir = filepath.Dir(dir) {
 			if err := ctx.Err(); err != nil {
-				return "", err
+				return nil, err
 			}
 			tried[dir] = true
-			if !slices.ContainsFunc(relative, func(path string) bool {
-				c := []string{path}
-				if path == s.Upper {
-					c = append(c, literalUpper)
-				}
-				return firstDir(under(dir, c)) == ""
-			}) {
-				return dir, nil
+			if exist(dir) {
+				bases = append(bases, dir)
 			}
 		}
 	}
-	return "", fmt.Errorf("find the layers of %s: relative paths such as %s are in no directory above the mount point or the upper directory: %w; name the layers yourself, with absolute paths",
-		t.name, diff.QuotePath(relative[0]), fs.ErrNotExist)
+	if bases == nil {
+		return nil, fmt.Errorf("find the layers of %s: relative paths such as %s are in no directory above the upper directory or the mount point: %w; name the layers yourself, with absolute paths",
+			t.name, diff.QuotePath(relative[0]), fs.ErrNotExist)
+	}
+	return bases, nil
 }
 
 // under returns the paths, the relative ones joined to base.
@@ -127,7 +142,7 @@ func under(base string, paths []string) []string {
 	abs := slices.Clone(paths)
 	for i, path := range abs {
 		if !filepath.IsAbs(path) {
-			abs[i] = filepath.Join(base, path)
+			abs[i] = diff.Join(base, path) // not cleaned: ".." may follow a symlink
 		}
 	}
 	return abs

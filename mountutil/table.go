@@ -30,6 +30,10 @@ import (
 // It is an error, too, if path does not exist ([fs.ErrNotExist]), is not an
 // overlay or only inside one, or if a layer directory is gone.
 //
+// Relative layer paths, as container engines write for long stacks, are tried
+// from each directory above an absolute one (the upper first), then above the
+// mount point, until all layers exist and the topmost is the right one.
+//
 // The table says nothing of the identity of the other layers. What is elided
 // there since it equalled a module parameter at the time of reading is taken
 // from [KernelDefaults].
@@ -51,7 +55,10 @@ func StackOfMount(ctx context.Context, path string) (diff.Stack, error) {
 	if err != nil { // asked for by old kernels only
 		point = path
 	}
-	t := target{name: diff.QuotePath(path), path: path, root: root}
+	t := target{
+		name: diff.QuotePath(path), path: path, root: root,
+		lost: "it belongs to another mount namespace, or to a tree that is not mounted any more: name a process in it as pid:N",
+	}
 	return t.stack(ctx, ownTable(), point)
 }
 
@@ -80,7 +87,10 @@ func StackOfProcess(ctx context.Context, pid int) (diff.Stack, error) {
 	case err != nil:
 		return diff.Stack{}, pathError("stat", path, err, "name the id of a running process")
 	}
-	t := target{name: "root of process " + strconv.Itoa(pid), path: path, root: root}
+	t := target{
+		name: "the root of process " + strconv.Itoa(pid), path: path, root: root,
+		lost: "it is a directory inside a mount, not a mount point: name the mount point",
+	}
 	return t.stack(ctx, proc+"/mountinfo", "/")
 }
 
@@ -89,6 +99,7 @@ type target struct {
 	name string // for errors
 	path string // leads to the root of the mount
 	root stat
+	lost string // what it means if the mount is not in the table, and the remedy
 	info *mountinfo.Info
 }
 
@@ -101,7 +112,7 @@ func (t target) stack(ctx context.Context, table, point string) (diff.Stack, err
 		return diff.Stack{}, fmt.Errorf("read the mount table: %w; is /proc mounted?", err)
 	}
 	if len(infos) == 0 {
-		return diff.Stack{}, fmt.Errorf("%s: it belongs to another mount namespace, or to a tree that is not mounted any more: name a process in it as pid:N", t.name)
+		return diff.Stack{}, fmt.Errorf("find the overlay at %s: %s", t.name, t.lost)
 	}
 	t.info = infos[0]
 	isRoot := t.root.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
@@ -110,11 +121,11 @@ func (t target) stack(ctx context.Context, table, point string) (diff.Stack, err
 	}
 	switch {
 	case t.info.FSType != "overlay":
-		return diff.Stack{}, fmt.Errorf("%s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, t.info.FSType)
+		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, t.info.FSType)
 	case t.info.Root != "/":
-		return diff.Stack{}, fmt.Errorf("%s: only the directory %s of an overlay is mounted there: name %s", t.name, diff.QuotePath(t.info.Root), t.wholeMount())
+		return diff.Stack{}, fmt.Errorf("find the overlay at %s: only the directory %s of an overlay is mounted there: name %s", t.name, diff.QuotePath(t.info.Root), t.wholeMount())
 	case !isRoot:
-		return diff.Stack{}, fmt.Errorf("%s: it is inside an overlay but not its mount point: name %s", t.name, diff.QuotePath(t.info.Mountpoint))
+		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is inside an overlay but not its mount point: name %s", t.name, diff.QuotePath(t.info.Mountpoint))
 	}
 	return t.resolve(ctx)
 }
@@ -189,20 +200,25 @@ func statPath(path string) (stat, error) {
 	if err != nil || s.Mask&unix.STATX_MNT_ID != 0 {
 		return s, err
 	}
-	// Before Linux 5.8: the descriptor's entry in /proc tells it (since 3.15).
+	s.Mnt_id, err = oldMountID(path)
+	return s, err
+}
+
+// oldMountID does for kernels before 5.8 what STATX_MNT_ID does: a descriptor's
+// entry in /proc has told the id since 3.15.
+func oldMountID(path string) (uint64, error) {
 	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH)
 	if err != nil {
-		return s, err
+		return 0, err
 	}
 	defer unix.Close(fd)
 	b, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(fd))
 	if err != nil {
-		return s, err
+		return 0, err
 	}
 	_, id, _ := strings.Cut(string(b), "mnt_id:")
 	id, _, _ = strings.Cut(id, "\n")
-	s.Mnt_id, err = strconv.ParseUint(strings.TrimSpace(id), 10, 64)
-	return s, err
+	return strconv.ParseUint(strings.TrimSpace(id), 10, 64)
 }
 
 func (s *stat) isDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }

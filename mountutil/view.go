@@ -84,12 +84,16 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*View, error) {
 	if opts.Data, err = fds.openAll(s.Data); err != nil {
 		return nil, err
 	}
-	return openDetached(opts, &fds)
+	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts, &fds)
 }
 
 // FD returns the descriptor of the view's root directory, opened for reading.
 // It belongs to the view. After Close it is -1.
 func (v *View) FD() int { return int(v.fd.Load()) }
+
+// Take returns the descriptor of the view's root directory, which belongs to
+// the caller from now on.
+func (v *View) Take() int { return int(v.fd.Swap(-1)) }
 
 // Close closes the root directory. Directories below that were opened through
 // it stay usable until they are closed, too. Calls after the first do nothing.
@@ -107,44 +111,66 @@ func (v *View) Close() error {
 // spreads to other namespaces for that moment and the detaching follows it.
 // A private parent would be worse: a namespace that is cloned meanwhile then
 // keeps its copy, since nothing takes it away there.
-func openDetached(opts Options, fds *layerFDs) (_ *View, err error) {
+func openDetached(op string, opts Options, fds *layerFDs) (v *View, err error) {
 	sc, err := newScratch()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = and(err, sc.remove()) }()
-	if len(opts.Lower) == 1 && len(opts.Data) == 0 {
-		// The kernel wants two layers. The mount point is an empty directory; that
-		// it is covered and removed soon does not matter to a layer.
-		empty, err := fds.open(sc.point)
-		if err != nil {
-			return nil, err
+	v = &View{}
+	v.fd.Store(-1)
+	defer func() {
+		if err = and(err, sc.remove()); err != nil {
+			v.Close()
+			v = nil
 		}
+	}()
+	if len(opts.Lower) == 1 && len(opts.Data) == 0 {
+		empty, err := mountEmpty(sc.point, fds)
+		if err != nil {
+			return v, err
+		}
+		defer func() { err = and(err, detach(sc.point)) }()
 		opts.Lower = append(opts.Lower, empty)
 	}
 	mount := opts.mount
 	if !fitsPage(opts) {
 		mount = opts.mountByParts
 	}
-	if err := mount(sc.point); err != nil {
-		return nil, err
+	if err := mount(op, sc.point); err != nil {
+		return v, err
 	}
 	fd, err := open(unix.AT_FDCWD, sc.point, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		err = pathError("open the view", sc.point, err, "try again")
+	} else {
+		v.fd.Store(int64(fd))
 	}
-	if e := unix.Unmount(sc.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); e != nil {
-		err = and(err, pathError("unmount", sc.point, e, "unmount it with umount -l"))
+	return v, and(err, detach(sc.point))
+}
+
+// mountEmpty returns the name of an empty directory that lies below a single
+// layer, since the kernel wants two: the root of a tmpfs, which stays mounted
+// at point until the overlay is. A temporary directory would not do: once it is
+// removed, reading the merged root fails with ENOENT.
+func mountEmpty(point string, fds *layerFDs) (string, error) {
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
+		return "", mountError("mount an empty layer", err)
 	}
+	empty, err := fds.open(point)
 	if err != nil {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-		return nil, err
+		err = and(err, detach(point))
 	}
-	v := &View{}
-	v.fd.Store(int64(fd))
-	return v, nil
+	return empty, err
+}
+
+// detach takes the topmost mount at point out of the mount table; it ends with
+// the last descriptor in it.
+func detach(point string) error {
+	if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return pathError("unmount", point, err, "unmount it with umount -l")
+	}
+	return nil
 }
 
 // loadedDefaults returns the parameters of the overlay module, loaded if need

@@ -1,0 +1,485 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// list returns the names in the directory fd and what the files hold.
+func list(t *testing.T, fd int) map[string]string {
+	t.Helper()
+	dup, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	check(t, err)
+	d := os.NewFile(uintptr(dup), "dir")
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	check(t, err)
+	got := map[string]string{}
+	for _, name := range names {
+		ffd, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		check(t, err)
+		f := os.NewFile(uintptr(ffd), name)
+		b := make([]byte, 100)
+		n, _ := f.Read(b)
+		f.Close()
+		got[name] = string(b[:n])
+	}
+	return got
+}
+
+// onThread runs f on a thread changed by change, which ends with it.
+func onThread(t *testing.T, change func() error, f func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is thrown away
+		err := change()
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	check(t, <-done)
+}
+
+func withoutSysAdmin(t *testing.T, f func()) {
+	t.Helper()
+	onThread(t, func() error {
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData
+		if err := unix.Capget(&hdr, &caps[0]); err != nil {
+			return err
+		}
+		caps[0].Effective &^= 1 << unix.CAP_SYS_ADMIN
+		return unix.Capset(&hdr, &caps[0])
+	}, f)
+}
+
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	onThread(t, func() error {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
+			return errno
+		}
+		return nil
+	}, f)
+}
+
+func TestMount(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		before := mountTable()
+		m, err := Mount(t.Context(), o)
+		check(t, err)
+		fi, err := os.Stat(filepath.Dir(m.Path()))
+		check(t, err)
+		if fi.Mode().Perm() != 0o700 {
+			t.Errorf("mode of the directory: %v", fi.Mode())
+		}
+		write(t, m.Path()+"/new", "new")
+		if b, err := os.ReadFile(o.Upper + "/new"); err != nil || string(b) != "new" {
+			t.Errorf("in the upper: %q %v", b, err)
+		}
+		busy, err := os.Open(m.Path() + "/new")
+		check(t, err)
+		check(t, m.Close()) // busy: detached
+		check(t, busy.Close())
+		check(t, m.Close())
+		if after := mountTable(); after != before {
+			t.Errorf("mounts:\n%s", after)
+		}
+		// Unmounted by someone else.
+		m, err = Mount(t.Context(), o)
+		check(t, err)
+		check(t, unix.Unmount(m.Path(), 0))
+		check(t, m.Close())
+	})
+}
+
+func TestMount_Errors(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		good := layers(t, dir)
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := Mount(canceled, good)
+		wantErr(t, err, context.Canceled)
+
+		o := good
+		o.Unknown = []string{"frob"}
+		_, err = Mount(t.Context(), o)
+		var oe *OptionError
+		if !errors.As(err, &oe) {
+			t.Error(err)
+		}
+		o = good
+		o.Lower = []string{dir + "/none"}
+		_, err = Mount(t.Context(), o)
+		wantErr(t, err, fs.ErrNotExist, "mount the layer "+dir+"/none", "name a directory that exists")
+		_, err = Mount(t.Context(), Options{Lower: good.Lower[:1]})
+		wantErr(t, err, nil, "two layers")
+		o.Lower = []string{dir + "/l1", dir + "/l1"}
+		_, err = Mount(t.Context(), o)
+		wantErr(t, err, unix.ELOOP, "twice")
+		withoutSysAdmin(t, func() { _, err = Mount(t.Context(), good) })
+		wantErr(t, err, diff.ErrUnsupported, "CAP_SYS_ADMIN", "userxattr")
+		wantErr(t, err, errors.ErrUnsupported)
+		t.Setenv("TMPDIR", dir+"/none")
+		_, err = Mount(t.Context(), good)
+		wantErr(t, err, fs.ErrNotExist, "TMPDIR")
+	})
+}
+
+// manyLayers makes n lower layers with a file each, in directories with names
+// of width bytes.
+func manyLayers(t *testing.T, dir string, n, width int) []string {
+	t.Helper()
+	var paths []string
+	for i := range n {
+		path := filepath.Join(dir, fmt.Sprintf("%0*d", width, i))
+		mkdirs(t, path)
+		write(t, fmt.Sprintf("%s/f%d", path, i), "")
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+func TestMount_ManyLayers(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		for _, n := range []int{60, 200, 450} { // by descriptors, by descriptors, by parts
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				sub := fmt.Sprintf("%s/%d", dir, n)
+				o := layers(t, sub)
+				o.Lower = manyLayers(t, sub, n, 200)
+				o.Generic = []string{"nosuid"}
+				m, err := Mount(t.Context(), o)
+				if errors.Is(err, diff.ErrUnsupported) && n == 450 {
+					t.Skip(err) // before Linux 6.7
+				}
+				check(t, err)
+				defer m.Close()
+				write(t, m.Path()+"/new", "")
+				names, err := os.ReadDir(m.Path())
+				if err != nil || len(names) != n+3 {
+					t.Errorf("%d names, want %d", len(names), n+3)
+				}
+				wantError(t, m.Path(), nil, "was a descriptor", "name the layers yourself")
+				v, err := OpenView(t.Context(), o.Stack(KernelDefaults()), New)
+				check(t, err)
+				defer v.Close()
+				if got := len(list(t, v.FD())); got != n+3 {
+					t.Errorf("%d names in the view, want %d", got, n+3)
+				}
+			})
+		}
+		o := Options{Lower: manyLayers(t, dir+"/501", 501, 10)}
+		_, err := Mount(t.Context(), o)
+		wantErr(t, err, diff.ErrUnsupported, "500 lower layers at most")
+	})
+}
+
+func TestMount_SIGTERM(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		cmd, out := start(t, "mount", nil, layers(t, dir).String())
+		path := line(t, out)
+		if _, err := StackOfMount(t.Context(), path); err != nil {
+			t.Error(err)
+		}
+		check(t, cmd.Process.Signal(syscall.SIGTERM))
+		check(t, cmd.Wait())
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("left: %s: %v", path, err)
+		}
+	})
+}
+
+func TestUserNamespace(t *testing.T) {
+	requireRoot(t)
+	dir, temp := t.TempDir(), t.TempDir()
+	layers(t, dir)
+	t.Setenv("TMPDIR", temp)
+	cmd, out := start(t, "userns", &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: 0, Size: 1}},
+	}, dir)
+	if got := line(t, out); got != "ok" {
+		t.Error(got)
+	}
+	check(t, cmd.Wait())
+	wantEmpty(t, temp)
+}
+
+func TestOpenView(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		check(t, unix.Mknod(o.Upper+"/l2", unix.S_IFCHR, 0))
+		o.Generic = []string{"rw"}
+		m := mustMount(t, o) // the upper is in use
+		write(t, m.Path()+"/live", "1")
+		s, err := StackOfMount(t.Context(), m.Path())
+		check(t, err)
+		before := mountTable()
+		for _, f := range []diff.Features{
+			{}, {RedirectFollow: true}, {RedirectFollow: true, Metacopy: true}, {UserXattr: true}, {Index: true, RedirectFollow: true},
+		} {
+			s.Features = f
+			for which, want := range map[Side]map[string]string{
+				Old: {"l1": "l1", "l2": "l2", "top": "l1"},
+				New: {"l1": "l1", "u": "u", "top": "u", "live": "1"},
+			} {
+				v, err := OpenView(t.Context(), s, which)
+				check(t, err)
+				if after := mountTable(); after != before {
+					t.Errorf("mounts while a view is open:\n%s", after)
+				}
+				wantOnly(t, os.Getenv("TMPDIR"), m)
+				if d := cmp.Diff(want, list(t, v.FD())); d != "" {
+					t.Errorf("%v %+v (-want +got):\n%s", which, f, d)
+				}
+				if err := unix.Mkdirat(v.FD(), "x", 0o700); err != unix.EROFS {
+					t.Errorf("mkdir in a view: %v", err)
+				}
+				check(t, v.Close())
+				check(t, v.Close())
+				if v.FD() != -1 {
+					t.Error("open after Close")
+				}
+			}
+		}
+	})
+}
+
+// wantOnly checks that dir has nothing but the mount m.
+func wantOnly(t *testing.T, dir string, m *Mounted) {
+	t.Helper()
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 1 || names[0].Name() != filepath.Base(m.scratch.dir) {
+		t.Errorf("in %s: %v %v", dir, names, err)
+	}
+}
+
+func TestOpenView_FewLayers(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		one := diff.Stack{Lower: o.Lower[1:]}
+		for _, s := range []diff.Stack{one, {Lower: o.Lower[1:], Data: o.Lower[:1], Features: diff.Features{RedirectFollow: true, Metacopy: true}}} {
+			v, err := OpenView(t.Context(), s, Old)
+			check(t, err)
+			if d := cmp.Diff(map[string]string{"l2": "l2", "top": "l2"}, list(t, v.FD())); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			check(t, v.Close())
+		}
+		// A view outlives the layer directory's name.
+		v, err := OpenView(t.Context(), one, Old)
+		check(t, err)
+		defer v.Close()
+		check(t, os.Rename(o.Lower[1], dir+"/moved"))
+		if got := list(t, v.FD()); got["l2"] != "l2" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestOpenView_Errors(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		s := o.Stack(KernelDefaults())
+		write(t, dir+"/file", "")
+		open := func(s diff.Stack, which Side) error {
+			v, err := OpenView(t.Context(), s, which)
+			if err == nil {
+				t.Error("no error")
+				v.Close()
+			}
+			return err
+		}
+		bad := s
+		bad.Lower = []string{dir + "/l1", dir + "/no\nne"}
+		wantErr(t, open(bad, Old), fs.ErrNotExist, dir+`/no\nne`, "name a directory that exists")
+		bad.Lower = []string{dir + "/file"}
+		wantErr(t, open(bad, New), unix.ENOTDIR, dir+"/file", "not a directory")
+		wantErr(t, open(diff.Stack{}, Old), nil, "no lower layer")
+		wantErr(t, open(s, 0), nil, "old or the new")
+		bad = s
+		bad.Features = diff.Features{Metacopy: true}
+		wantErr(t, open(bad, New), diff.ErrUnsupported, "metacopy")
+		withoutSysAdmin(t, func() {
+			wantErr(t, open(s, New), diff.ErrUnsupported, "CAP_SYS_ADMIN")
+		})
+
+		// With something in the index, only a mount with it is right.
+		bad = s
+		bad.Features.Index = true
+		v, err := OpenView(t.Context(), bad, New)
+		check(t, err)
+		check(t, v.Close())
+		mkdirs(t, s.Work+"/index/00fb")
+		wantErr(t, open(bad, New), diff.ErrUnsupported, "index")
+		v, err = OpenView(t.Context(), bad, Old)
+		check(t, err)
+		check(t, v.Close())
+	})
+}
+
+// Below a shared mount a view spreads to the peers, and so must its end.
+func TestOpenView_SharedParent(t *testing.T) {
+	requireRoot(t)
+	dir := t.TempDir()
+	a, b := dir+"/a", dir+"/b"
+	mkdirs(t, a, b)
+	mountTmpfs(t, a)
+	check(t, unix.Mount("", a, "", unix.MS_SHARED, ""))
+	check(t, unix.Mount(a, b, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { check(t, unmount(b)) })
+	o := layers(t, t.TempDir())
+	t.Setenv("TMPDIR", a)
+	before := mountTable()
+	m, err := Mount(t.Context(), o)
+	check(t, err)
+	if strings.Count(mountTable(), " - overlay overlaydiff ") != 2 {
+		t.Errorf("the mount did not spread, the test shows nothing:\n%s", mountTable())
+	}
+	check(t, m.Close())
+	v, err := OpenView(t.Context(), o.Stack(KernelDefaults()), New)
+	check(t, err)
+	defer v.Close()
+	if after := mountTable(); after != before {
+		t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
+	}
+	wantEmpty(t, b)
+	if got := list(t, v.FD()); got["top"] != "u" {
+		t.Error(got)
+	}
+}
+
+func TestOpenView_Killed(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		before := mountTable()
+		cmd, out := start(t, "views", nil, layers(t, dir).String())
+		if got := line(t, out); got != "ready" {
+			t.Fatal(got)
+		}
+		check(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		if after := mountTable(); after != before {
+			t.Errorf("mounts:\n%s", after)
+		}
+		wantEmpty(t, os.Getenv("TMPDIR"))
+		// The layers are free: the file system can be unmounted, in tmpfs' case.
+		if fsIsTmpfs(dir) {
+			time.Sleep(10 * time.Millisecond)
+			check(t, unmountBusy(dir))
+			mountTmpfsAgain(t, dir)
+		}
+	})
+}
+
+func fsIsTmpfs(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC
+}
+
+// unmountBusy unmounts without detaching: it fails while somebody uses dir.
+func unmountBusy(dir string) error {
+	var err error
+	for range 50 {
+		if err = unix.Unmount(dir, 0); err != unix.EBUSY {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+// mountTmpfsAgain gives the cleanups what they expect.
+func mountTmpfsAgain(t *testing.T, dir string) {
+	t.Helper()
+	check(t, unix.Mount("mountutil-test", dir, "tmpfs", 0, ""))
+	mkdirs(t, os.Getenv("TMPDIR"))
+}
+
+func TestCloneTree(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		mkdirs(t, dir+"/d/sub")
+		write(t, dir+"/d/sub/covered", "c")
+		mountTmpfs(t, dir+"/d/sub")
+		sub := func(fd int) map[string]string {
+			s, err := open(fd, "sub", unix.O_RDONLY|unix.O_DIRECTORY)
+			check(t, err)
+			defer unix.Close(s)
+			return list(t, s)
+		}
+		fd, private, err := CloneTree(dir + "/d")
+		check(t, err)
+		if got := sub(fd); !private || got["covered"] != "c" {
+			t.Errorf("private %v, %v", private, got)
+		}
+		if flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); flags&unix.FD_CLOEXEC == 0 {
+			t.Error("not close-on-exec")
+		}
+		check(t, unix.Close(fd))
+
+		withoutSysAdmin(t, func() { fd, private, err = CloneTree(dir + "/d") })
+		check(t, err)
+		if got := sub(fd); private || len(got) != 0 {
+			t.Errorf("private %v, %v", private, got)
+		}
+		check(t, unix.Close(fd))
+
+		_, _, err = CloneTree(dir + "/none")
+		wantErr(t, err, fs.ErrNotExist, dir+"/none")
+		write(t, dir+"/file", "")
+		_, _, err = CloneTree(dir + "/file")
+		wantErr(t, err, unix.ENOTDIR, dir+"/file")
+	})
+}
+
+func TestKernelDefaults(t *testing.T) {
+	got := readDefaults(os.DirFS(t.TempDir()))
+	if got != (Defaults{}) {
+		t.Errorf("%+v of nothing", got)
+	}
+	dir := t.TempDir()
+	write(t, dir+"/metacopy", "Y\n")
+	write(t, dir+"/index", "N\n")
+	if got := readDefaults(os.DirFS(dir)); got != (Defaults{Metacopy: On, Index: Off}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestViewOptions_OldKernels(t *testing.T) {
+	tests := []struct {
+		f    diff.Features
+		d    Defaults
+		want string
+	}{
+		{diff.Features{RedirectFollow: true}, Defaults{}, "ro,nosuid,nodev,noexec"},
+		{diff.Features{}, Defaults{RedirectDir: Off}, "ro,nosuid,nodev,noexec,redirect_dir=off"},
+		{diff.Features{RedirectFollow: true}, Defaults{RedirectDir: Off, Index: Off}, "ro,nosuid,nodev,noexec,redirect_dir=on,index=off"},
+		{diff.Features{}, Defaults{Off, Off, Off, Off, Off, Off}, "ro,nosuid,nodev,noexec,redirect_dir=nofollow,metacopy=off,index=off,nfs_export=off,xino=off"},
+		{diff.Features{UserXattr: true}, Defaults{Off, Off, Off, Off, Off, Off}, "ro,nosuid,nodev,noexec,index=off,nfs_export=off,xino=off,userxattr"},
+	}
+	for _, tt := range tests {
+		o, err := viewOptions("test", tt.f, tt.d)
+		if err != nil || o.String() != tt.want {
+			t.Errorf("%+v on %+v: %s %v, want %s", tt.f, tt.d, o, err, tt.want)
+		}
+	}
+}

@@ -1,0 +1,381 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// wantStack compares a stack with the options that it was mounted from.
+func wantStack(t *testing.T, o Options, path string) {
+	t.Helper()
+	got, err := StackOfMount(t.Context(), path)
+	check(t, err)
+	want := o.Stack(KernelDefaults())
+	want.Mountpoint = path
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestStackOfMount_NastyPaths(t *testing.T) {
+	all := make([]byte, 0, 253)
+	for b := 1; b < 256; b++ {
+		if b != '/' && b != '.' {
+			all = append(all, byte(b))
+		}
+	}
+	onEachFS(t, func(t *testing.T, dir string) {
+		var o Options
+		for _, name := range append(nasty, string(all)) {
+			o.Lower = append(o.Lower, filepath.Join(dir, "l", name))
+		}
+		o.Upper, o.Work = dir+"/"+string(all), dir+"/ w:\\,\n"
+		mkdirs(t, append(o.Lower, o.Upper, o.Work)...)
+		m := mustMount(t, o)
+		wantStack(t, o, m.Path())
+	})
+}
+
+func TestStackOfMount_Features(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		for _, change := range []func(*Options){
+			func(o *Options) {},
+			func(o *Options) { o.Metacopy = "on" },
+			func(o *Options) { o.RedirectDir = "nofollow" },
+			func(o *Options) { o.Index = "on" },
+			func(o *Options) { o.NFSExport = "on" },
+			func(o *Options) { o.UserXattr = true },
+			func(o *Options) { o.XINO, o.Fsync = "on", "volatile" },
+			func(o *Options) { o.Upper, o.Work = "", "" },
+			func(o *Options) { o.Generic = []string{"ro", "noatime", "nosuid"} },
+			func(o *Options) { o.Data, o.Lower, o.Metacopy = o.Lower[1:], o.Lower[:1], "on" },
+		} {
+			sub, err := os.MkdirTemp(dir, "")
+			check(t, err)
+			o := layers(t, sub)
+			change(&o)
+			wantStack(t, o, mustMount(t, o).Path())
+		}
+	})
+}
+
+// What the options imply, and which are refused together, is what the kernel
+// says, for all combinations.
+func TestStack_AgainstKernel(t *testing.T) {
+	requireRoot(t)
+	dir := t.TempDir()
+	mountTmpfs(t, dir)
+	upper := layers(t, dir)
+	lower := Options{Lower: upper.Lower}
+	point := dir + "/m"
+	mkdirs(t, point)
+	d := KernelDefaults()
+	if d.Metacopy == Absent {
+		t.Skip("this kernel lacks metacopy")
+	}
+	onOff := []string{"", "on", "off"}
+	mounted, refused := 0, 0
+	for _, o := range []Options{upper, lower} {
+		for _, o.RedirectDir = range []string{"", "on", "off", "follow", "nofollow"} {
+			for _, o.Metacopy = range onOff {
+				for _, o.Index = range onOff {
+					for _, o.NFSExport = range onOff {
+						for _, o.UserXattr = range []bool{false, true} {
+							err, want := o.mount("mount", point), o.check(d)
+							if (err == nil) != (want == nil) {
+								t.Errorf("%s: %v, foreseen: %v", o, err, want)
+							}
+							if err != nil {
+								refused++
+								continue
+							}
+							mounted++
+							wantStack(t, o, point)
+							check(t, unmount(point))
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d mounted, %d refused", mounted, refused)
+}
+
+// Given as descriptors, the kernel shows paths without escapes (Linux 6.13).
+func TestStackOfMount_LayersByDescriptor(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		o.Lower = []string{dir + `/l\,:a`, dir + "/l2"}
+		o.Upper, o.Work = dir+`/u\\:,`, dir+`/w\\\`
+		mkdirs(t, o.Lower[0], o.Upper, o.Work)
+		fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+		if err != nil {
+			t.Skip("this kernel lacks fsopen: ", err)
+		}
+		defer unix.Close(fsfd)
+		var fds layerFDs
+		defer fds.close()
+		for _, l := range [][2]string{{"lowerdir+", o.Lower[0]}, {"lowerdir+", o.Lower[1]}, {"upperdir", o.Upper}, {"workdir", o.Work}} {
+			_, err := fds.open(l[1])
+			check(t, err)
+			if err := unix.FsconfigSetFd(fsfd, l[0], fds[len(fds)-1]); err != nil {
+				t.Skip("this kernel takes no layers by descriptor: ", err)
+			}
+		}
+		check(t, unix.FsconfigCreate(fsfd))
+		mkdirs(t, dir+"/m")
+		check(t, attach(fsfd, "mount", dir+"/m", 0))
+		t.Cleanup(func() { check(t, unmount(dir+"/m")) })
+		wantStack(t, o, dir+"/m")
+	})
+}
+
+func TestStackOfMount_RelativePaths(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		outside, nowhere := filepath.Dir(dir)+"/outside", filepath.Dir(dir)+"/nowhere"
+		rel := Options{Lower: []string{"l1", "a/../l2"}, Upper: "u", Work: "w"}
+		tests := []struct {
+			name, point string
+			absUpper    bool
+		}{
+			{"docker: above the mount point", dir + "/x/merged", false},
+			{"containerd: above the upper directory", outside + "/m", true},
+		}
+		mkdirs(t, dir+"/a", nowhere)
+		abs := layers(t, dir)
+		abs.Lower[1] = dir + "/a/../l2"
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				o := rel
+				if tt.absUpper {
+					o.Upper, o.Work = abs.Upper, abs.Work
+				}
+				mkdirs(t, tt.point)
+				t.Chdir(dir)
+				check(t, o.mount("mount", tt.point))
+				t.Cleanup(func() { check(t, unmount(tt.point)) })
+				t.Chdir("/")
+				wantStack(t, abs, tt.point)
+				// Others of these names on the way are not taken for them.
+				decoy := filepath.Dir(tt.point)
+				mkdirs(t, decoy+"/l1", decoy+"/l2", decoy+"/u", decoy+"/w", decoy+"/a")
+				wantStack(t, abs, tt.point)
+			})
+		}
+		t.Run("nowhere", func(t *testing.T) {
+			t.Chdir(dir)
+			check(t, rel.mount("mount", nowhere))
+			t.Cleanup(func() { check(t, unmount(nowhere)) })
+			wantError(t, nowhere, fs.ErrNotExist, "relative paths such as l1 are in no directory", "absolute paths")
+		})
+	})
+}
+
+// wantError checks the error of StackOfMount: what it matches, what it says,
+// and that it is one line.
+func wantError(t *testing.T, path string, target error, parts ...string) {
+	t.Helper()
+	_, err := StackOfMount(t.Context(), path)
+	wantErr(t, err, target, parts...)
+}
+
+func wantErr(t *testing.T, err, target error, parts ...string) {
+	t.Helper()
+	if err == nil || target != nil && !errors.Is(err, target) {
+		t.Fatalf("error %v, want one that matches %v", err, target)
+	}
+	t.Log(err)
+	for _, part := range append(parts, "") {
+		if !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error %q, want one line that has %q", err, part)
+		}
+	}
+}
+
+func TestStackOfMount_Errors(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		mkdirs(t, o.Lower[0]+"/sub/deep")
+		m := mustMount(t, o)
+		wantError(t, dir+"/not\nthere", fs.ErrNotExist, `not\nthere`, "name the path")
+		wantError(t, dir+"/l1", nil, "not an overlay")
+		wantError(t, "/proc", nil, "it is on proc, not an overlay")
+		wantError(t, m.Path()+"/sub/deep", nil, "inside an overlay", "name "+m.Path())
+
+		bind := dir + "/bind"
+		mkdirs(t, bind)
+		check(t, unix.Mount(m.Path()+"/sub", bind, "", unix.MS_BIND, ""))
+		t.Cleanup(func() { check(t, unmount(bind)) })
+		wantError(t, bind, nil, "only the directory /sub", "name "+m.Path())
+
+		check(t, unix.Mount("mountutil-test", m.Path()+"/sub", "tmpfs", 0, ""))
+		wantError(t, m.Path()+"/sub", nil, "it is on tmpfs, not an overlay")
+		check(t, unmount(m.Path()+"/sub"))
+
+		check(t, os.Symlink(m.Path(), dir+"/link"))
+		s, err := StackOfMount(t.Context(), dir+"/link")
+		if err != nil || s.Mountpoint != dir+"/link" {
+			t.Errorf("through a symlink: %+v %v", s, err)
+		}
+	})
+}
+
+// Layers are found by their names, which may lead elsewhere by now.
+func TestStackOfMount_LayersMoved(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		t.Run("lower gone", func(t *testing.T) {
+			o := layers(t, dir+"/1")
+			m := mustMount(t, o)
+			check(t, os.RemoveAll(o.Lower[1]))
+			wantError(t, m.Path(), fs.ErrNotExist, o.Lower[1], "gone")
+			write(t, o.Lower[1], "")
+			wantError(t, m.Path(), unix.ENOTDIR, o.Lower[1], "gone")
+		})
+		t.Run("upper gone", func(t *testing.T) {
+			o := layers(t, dir+"/2")
+			m := mustMount(t, o)
+			check(t, os.RemoveAll(o.Upper))
+			wantError(t, m.Path(), fs.ErrNotExist, o.Upper, "gone")
+		})
+		t.Run("upper replaced", func(t *testing.T) {
+			o := layers(t, dir+"/3")
+			m := mustMount(t, o)
+			check(t, os.Rename(o.Upper, o.Upper+"-moved"))
+			mkdirs(t, o.Upper)
+			wantError(t, m.Path(), nil, o.Upper, "not the directory that is mounted")
+		})
+		t.Run("top lower replaced", func(t *testing.T) {
+			o := layers(t, dir+"/4")
+			o.Upper, o.Work = "", ""
+			m := mustMount(t, o)
+			check(t, os.Rename(o.Lower[0], o.Lower[0]+"-moved"))
+			mkdirs(t, o.Lower[0])
+			wantError(t, m.Path(), nil, o.Lower[0], "not the directory that is mounted")
+		})
+		t.Run("upper replaced, layers on two file systems", func(t *testing.T) {
+			o := layers(t, dir+"/5")
+			mountTmpfs(t, o.Lower[0])
+			m := mustMount(t, o)
+			wantStack(t, o, m.Path())
+			check(t, os.Rename(o.Upper, o.Upper+"-moved"))
+			mkdirs(t, o.Upper)
+			wantError(t, m.Path(), nil, o.Upper, "not the directory that is mounted")
+		})
+		t.Run("upper made as a twin", func(t *testing.T) { // within one tick of the clock: the inode number tells
+			base := dir + "/6"
+			mkdirs(t, base+"/l", base+"/w", base+"/u", base+"/twin")
+			m := mustMount(t, Options{Lower: []string{base + "/l"}, Upper: base + "/u", Work: base + "/w"})
+			check(t, os.Rename(base+"/u", base+"/moved"))
+			check(t, os.Rename(base+"/twin", base+"/u"))
+			wantError(t, m.Path(), nil, base+"/u", "not the directory that is mounted")
+		})
+	})
+}
+
+func TestStackOfMount_Busy(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		m := mustMount(t, layers(t, dir))
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = os.WriteFile(m.Path()+"/"+strconv.Itoa(i%100), nil, 0o600)
+					_ = os.Remove(m.Path() + "/" + strconv.Itoa((i+50)%100))
+				}
+			}
+		}()
+		for range 300 {
+			if _, err := StackOfMount(t.Context(), m.Path()); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		close(stop)
+		<-done
+	})
+}
+
+func TestStackOfProcess(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		o := layers(t, dir)
+		mkdirs(t, o.Lower[0]+"/sub")
+		m := mustMount(t, o)
+		for name, attr := range map[string]*syscall.SysProcAttr{
+			"same namespace": nil, "own namespace": {Unshareflags: syscall.CLONE_NEWNS},
+		} {
+			t.Run(name, func(t *testing.T) {
+				cmd, out := start(t, "chroot", attr, m.Path())
+				line(t, out)
+				got, err := StackOfProcess(t.Context(), cmd.Process.Pid)
+				check(t, err)
+				want := o.Stack(KernelDefaults())
+				want.Mountpoint = "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/root"
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("(-want +got):\n%s", d)
+				}
+				if attr == nil {
+					wantStack(t, o, got.Mountpoint)
+				} else {
+					wantError(t, got.Mountpoint, nil, "another mount namespace", "pid:N")
+				}
+				check(t, cmd.Process.Kill())
+				_, _ = cmd.Process.Wait()
+				_, err = StackOfProcess(t.Context(), cmd.Process.Pid)
+				wantErr(t, err, fs.ErrNotExist, "running process")
+			})
+		}
+		cmd, out := start(t, "chroot", nil, m.Path()+"/sub")
+		line(t, out)
+		_, err := StackOfProcess(t.Context(), cmd.Process.Pid)
+		wantErr(t, err, nil, "root of process", "inside a mount")
+		_, err = StackOfProcess(t.Context(), os.Getpid())
+		wantErr(t, err, nil, "root of process", "not an overlay")
+		_, err = StackOfProcess(t.Context(), -1)
+		wantErr(t, err, fs.ErrNotExist)
+		asNobody(t, func() { _, err = StackOfProcess(t.Context(), 1) })
+		wantErr(t, err, fs.ErrPermission, "/proc/", "run as root")
+	})
+}
+
+func TestOldMountID(t *testing.T) {
+	want, err := statPath("/proc")
+	check(t, err)
+	if got, err := oldMountID("/proc"); err != nil || got != want.Mnt_id {
+		t.Errorf("%d %v, want %d", got, err, want.Mnt_id)
+	}
+}
+
+// A line longer than what the library reads must not hide the others.
+func TestReadTable_LongLine(t *testing.T) {
+	path := t.TempDir() + "/mountinfo"
+	long := strings.Repeat(",lowerdir+=/x", 20000)
+	write(t, path, "7 1 0:1 / /a rw - overlay o rw"+long+"\n8 1 0:2 / /b\\040c rw - overlay none rw,lowerdir=l\n")
+	infos, err := readTable(path, func([]byte) bool { return true })
+	check(t, err)
+	if len(infos) != 2 || infos[0].VFSOptions != "rw"+long || infos[1].Mountpoint != "/b c" || infos[1].VFSOptions != "rw,lowerdir=l" {
+		t.Errorf("%d lines", len(infos))
+	}
+}
+
+func TestStackOfMount_Descriptors(t *testing.T) {
+	target := target{name: "/m"}
+	err := target.rejectDescriptors(diff.Stack{Lower: []string{"/a", "/proc/self/fd/7"}})
+	wantErr(t, err, nil, "/proc/self/fd/7", "name the layers yourself")
+}
