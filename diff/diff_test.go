@@ -60,6 +60,14 @@ func TestNamesRoundTrip(t *testing.T) {
 			t.Errorf("%v: got %v, %v", w, got, err)
 		}
 	}
+	for v := VerityOff; v <= VerityRequire; v++ {
+		if got, err := ParseVerity(v.String()); got != v || err != nil {
+			t.Errorf("%v: got %v, %v", v, got, err)
+		}
+	}
+	if _, err := ParseVerity("perhaps"); err == nil {
+		t.Error("perhaps is a verity mode")
+	}
 	for _, zero := range []fmt.Stringer{Kind(0), Type(0), Kind(200), Type(200)} {
 		if _, err := ParseKind(zero.String()); err == nil {
 			t.Errorf("%v is a kind", zero)

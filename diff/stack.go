@@ -1,5 +1,7 @@
 package diff
 
+import "fmt"
+
 // Stack describes an overlay: its layer directories and what its mount options
 // make of their markers. It is a description only; whether the directories
 // exist is found out by whoever opens them.
@@ -30,4 +32,39 @@ type Features struct {
 	Metacopy       bool // metacopy files are resolved
 	Index          bool // hard links of lower files are tied together by the index in the work directory
 	NFSExport      bool // every copied-up inode is indexed and checked against its origin
+	Verity         Verity
+}
+
+// Verity says whether the data of metacopy files must have the fs-verity digest
+// that the metacopy file names (Linux 6.6). It matters when content is read.
+type Verity uint8
+
+// The modes. Here the zero value is valid, because it is what a mount without
+// the option has.
+const (
+	VerityOff     Verity = iota // digests are not looked at
+	VerityOn                    // data must match a digest that is there
+	VerityRequire               // there must be a digest, too
+)
+
+// String returns "off", "on" or "require", as the mount option has it.
+func (v Verity) String() string {
+	switch v {
+	case VerityOn:
+		return "on"
+	case VerityRequire:
+		return "require"
+	default:
+		return "off"
+	}
+}
+
+// ParseVerity is the inverse of [Verity.String]; "" is off.
+func ParseVerity(s string) (Verity, error) {
+	for _, v := range []Verity{VerityOff, VerityOn, VerityRequire} {
+		if s == v.String() || s == "" {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown verity mode %q", s)
 }

@@ -101,12 +101,14 @@ func (o Options) Stack(d Defaults) diff.Stack {
 		metacopy = o.Metacopy == "on"
 		export = !metacopy
 	}
+	verity, _ := diff.ParseVerity(o.Verity) // the parser let nothing else in
 	s.Features = diff.Features{
 		UserXattr:      o.UserXattr,
 		RedirectFollow: follow && !o.UserXattr,
 		Metacopy:       metacopy && !o.UserXattr,
 		Index:          index,
 		NFSExport:      export,
+		Verity:         verity,
 	}
 	return s
 }

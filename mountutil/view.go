@@ -194,6 +194,9 @@ func viewOptions(op string, f diff.Features, d Defaults) (Options, error) {
 			*field = value
 		}
 	}
+	if f.Verity != diff.VerityOff {
+		o.Verity = f.Verity.String()
+	}
 	set(&o.XINO, d.XinoAuto, "off")
 	set(&o.Index, d.Index, "off")
 	set(&o.NFSExport, d.NFSExport, "off")

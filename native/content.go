@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // comparison compares what two views show at one name. Where a metacopy file's
@@ -38,8 +40,53 @@ func (c comparison) SameContent() (bool, error) {
 	return c.Pair.SameContent()
 }
 
-// content returns the inode that has an object's content.
+// content returns the inode that has an object's content, as far as the mount
+// lets it be read.
 func (l *lookup) content(o *object) (*inode.Ref, error) {
+	data, err := l.provider(o)
+	if err == nil && data != o.meta && l.features.Verity != diff.VerityOff {
+		err = l.verify(o.meta, data)
+	}
+	return data, err
+}
+
+// verify fails as opening the metacopy file meta does on a mount with
+// verity=on or require, if data has not the digest that meta names.
+func (l *lookup) verify(meta, data *inode.Ref) error {
+	var value []byte
+	err := meta.Dir.Use(func(fd int) (err error) {
+		value, _, err = sys.GetXattr(fd, meta.Name, l.marks.Metacopy)
+		return meta.Dir.Wrap("getxattr "+l.marks.Metacopy, meta.Name, err)
+	})
+	if err != nil {
+		return err
+	}
+	bad := func(reason string, err error) error {
+		return markError(&hit{ref: *meta}, l.marks.Metacopy, reason, err)
+	}
+	algorithm, want, err := whiteout.ParseDigest(value)
+	switch {
+	case err != nil:
+		return bad("its digest is malformed", err)
+	case want == nil && l.features.Verity == diff.VerityRequire:
+		return bad("it names no fs-verity digest, which verity=require asks for", syscall.EIO)
+	case want == nil:
+		return nil
+	}
+	file, err := data.Open()
+	if err != nil {
+		return err
+	}
+	defer sys.Close(file)
+	gotAlgorithm, got, err := sys.MeasureVerity(file)
+	if err != nil || gotAlgorithm != uint16(algorithm) || !bytes.Equal(got, want) {
+		return bad("its data has not the fs-verity digest that it names", syscall.EIO)
+	}
+	return nil
+}
+
+// provider finds the inode that has an object's content.
+func (l *lookup) provider(o *object) (*inode.Ref, error) {
 	if o.blob == "" {
 		return o.data, nil
 	}

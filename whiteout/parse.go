@@ -35,10 +35,28 @@ func ParseRedirect(value []byte) (string, error) {
 // CheckMetacopy checks the value of a metacopy attribute as lookup does: it is
 // empty or a header of at least four bytes with a digest (6.6); else EIO.
 func CheckMetacopy(value []byte) error {
-	if n := len(value); n > 0 && n < 4 {
+	if n := len(value); n > 0 && n < metacopyHeader {
 		return syscall.EIO
 	}
 	return nil
+}
+
+// The header of struct ovl_metacopy: version, length of all, flags, algorithm.
+const metacopyHeader = 4
+
+// ParseDigest returns the fs-verity digest that the value of a metacopy
+// attribute names, and its algorithm (1 SHA-256, 2 SHA-512); none is nil. The
+// kernel looks at it when the file is opened on a mount with verity=on, and
+// fails with EIO if the value contradicts itself.
+func ParseDigest(value []byte) (algorithm uint8, digest []byte, err error) {
+	if len(value) == 0 {
+		return 0, nil, nil
+	}
+	if len(value) < metacopyHeader || value[0] != 0 || int(value[1]) != len(value) || value[2] != 0 ||
+		(value[3] == 0) != (len(value) == metacopyHeader) {
+		return 0, nil, syscall.EIO
+	}
+	return value[3], value[metacopyHeader:], nil
 }
 
 // ParseNlink decodes the link count of an indexed inode, "U+1": how many more

@@ -126,12 +126,12 @@ func (p Pair) SameContent() (bool, error) {
 	if p.New.Stat.Size == 0 || from.Same(to) {
 		return true, nil
 	}
-	a, err := from.open()
+	a, err := from.Open()
 	if err != nil {
 		return false, err
 	}
 	defer sys.Close(a)
-	b, err := to.open()
+	b, err := to.Open()
 	if err != nil {
 		return false, err
 	}
@@ -171,9 +171,9 @@ func (p Pair) SameContent() (bool, error) {
 
 func isSparse(r *Ref) bool { return r.Stat.Blocks*512 < r.Stat.Size }
 
-// open opens a regular file for reading and makes sure that it is the one that
+// Open opens a regular file for reading and makes sure that it is the one that
 // stat saw: a fifo or a device in its place is not read.
-func (r *Ref) open() (file int, err error) {
+func (r *Ref) Open() (file int, err error) {
 	err = r.Dir.Use(func(fd int) error {
 		var err error
 		file, err = sys.OpenFileAt(fd, r.Name)
