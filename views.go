@@ -31,43 +31,42 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 		before.Close()
 		return nil, err
 	}
-	e := naive.Open(naive.Tree{FD: before.Take(), Name: "old view"}, naive.Tree{FD: after, Name: "new view"}, proof)
-	return newDiff(e, opts, reason), nil
+	return newDiff(naive.Open(naiveTree(before, "old view"), naiveTree(after, "new view"), proof), opts, reason), nil
 }
 
 // openNew opens the new view. Where that takes more than the layers, only the
 // overlay as it is mounted has it.
-func openNew(ctx context.Context, s diff.Stack) (fd int, proof naive.Proof, err error) {
+func openNew(ctx context.Context, s diff.Stack) (view *mountutil.Tree, proof naive.Proof, err error) {
 	if s.Features.NFSExport || len(s.Unknown) > 0 {
-		fd, err = openMounted(s)
-		return fd, naive.ProofNone, err
+		view, err = openMounted(s)
+		return view, naive.ProofNone, err
 	}
-	view, err := mountutil.OpenView(ctx, s, mountutil.New)
+	view, err = mountutil.OpenView(ctx, s, mountutil.New)
 	if errors.Is(err, diff.ErrUnsupported) && s.Mountpoint != "" {
-		fd, err = openMounted(s)
-		return fd, naive.ProofNone, err
+		view, err = openMounted(s)
+		return view, naive.ProofNone, err
 	}
 	if err != nil {
-		return -1, naive.ProofNone, err
+		return nil, naive.ProofNone, err
 	}
 	if sameDevice(append([]string{s.Upper}, s.Lower...)) {
 		proof = naive.ProofInode
 	}
-	return view.Take(), proof, nil
+	return view, proof, nil
 }
 
-func openMounted(s diff.Stack) (int, error) {
+func openMounted(s diff.Stack) (*mountutil.Tree, error) {
 	if s.Mountpoint == "" {
-		return -1, &diff.UnsupportedError{
+		return nil, &diff.UnsupportedError{
 			Op:     "mount the new view",
 			Reason: "with nfs_export=on or unknown options what a mount shows is not in the layers alone; mount the overlay and name where it is mounted",
 		}
 	}
-	fd, _, err := mountutil.CloneTree(s.Mountpoint)
-	if err != nil {
-		return -1, fmt.Errorf("open the mounted overlay: %w", err)
-	}
-	return fd, nil
+	return mountutil.OpenTree(s.Mountpoint)
+}
+
+func naiveTree(t *mountutil.Tree, name string) naive.Tree {
+	return naive.Tree{FD: t.FD(), Closer: t, Name: name}
 }
 
 // sameDevice reports whether all directories are on one device. Then the inode
@@ -95,24 +94,37 @@ func trees(ctx context.Context, oldDir, newDir string) (*naive.Engine, error) {
 	if err := refuseNested(oldDir, newDir); err != nil {
 		return nil, err
 	}
-	before, err := openTree("old", oldDir)
+	before, err := openDir("old", oldDir)
 	if err != nil {
 		return nil, err
 	}
-	after, err := openTree("new", newDir)
+	after, err := openDir("new", newDir)
 	if err != nil {
-		sys.Close(before)
+		before.Close()
 		return nil, err
 	}
-	return naive.Open(naive.Tree{FD: before, Name: oldDir}, naive.Tree{FD: after, Name: newDir}, naive.ProofNone), nil
+	return naive.Open(before.tree(), after.tree(), naive.ProofNone), nil
 }
 
-func openTree(which, dir string) (int, error) {
-	fd, err := sys.OpenDir(dir)
+// openDir opens a tree as a program sees it, with what is mounted inside.
+func openDir(which, path string) (dir, error) {
+	fd, err := sys.OpenDir(path)
 	if err != nil {
-		return -1, &fs.PathError{Op: "open the " + which + " tree", Path: dir, Err: err}
+		return dir{}, &fs.PathError{Op: "open the " + which + " tree", Path: path, Err: err}
 	}
-	return fd, nil
+	return dir{fd, path}, nil
+}
+
+type dir struct {
+	fd   int
+	path string
+}
+
+func (d dir) tree() naive.Tree { return naive.Tree{FD: d.fd, Closer: d, Name: d.path} }
+
+func (d dir) Close() error {
+	sys.Close(d.fd)
+	return nil
 }
 
 // NestedError says that of two trees to compare one is inside the other.

@@ -13,7 +13,7 @@
 //   - [Mount] mounts an overlay until Close. [OpenView] opens a read-only view
 //     that is in no mount table and under no path: it lives as long as its
 //     descriptor, so that it ends with the process even if that is killed.
-//   - [CloneTree] opens a directory so that what is mounted inside is not seen.
+//   - [OpenTree] opens a directory so that what is mounted inside is not seen.
 //
 // It is mechanism only. It never probes: what the running kernel can do is
 // found out by package features, and an operation which the kernel refuses

@@ -415,7 +415,7 @@ func mountTmpfsAgain(t *testing.T, dir string) {
 	mkdirs(t, os.Getenv("TMPDIR"))
 }
 
-func TestCloneTree(t *testing.T) {
+func TestOpenTree(t *testing.T) {
 	onEachFS(t, func(t *testing.T, dir string) {
 		mkdirs(t, dir+"/d/sub")
 		write(t, dir+"/d/sub/covered", "c")
@@ -426,27 +426,31 @@ func TestCloneTree(t *testing.T) {
 			defer unix.Close(s)
 			return list(t, s)
 		}
-		fd, private, err := CloneTree(dir + "/d")
+		tree, err := OpenTree(dir + "/d")
 		check(t, err)
-		if got := sub(fd); !private || got["covered"] != "c" {
-			t.Errorf("private %v, %v", private, got)
+		if got := sub(tree.FD()); !tree.Private() || got["covered"] != "c" {
+			t.Errorf("private %v, %v", tree.Private(), got)
 		}
-		if flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); flags&unix.FD_CLOEXEC == 0 {
+		if flags, _ := unix.FcntlInt(uintptr(tree.FD()), unix.F_GETFD, 0); flags&unix.FD_CLOEXEC == 0 {
 			t.Error("not close-on-exec")
 		}
-		check(t, unix.Close(fd))
-
-		withoutSysAdmin(t, func() { fd, private, err = CloneTree(dir + "/d") })
-		check(t, err)
-		if got := sub(fd); private || len(got) != 0 {
-			t.Errorf("private %v, %v", private, got)
+		check(t, tree.Close())
+		check(t, tree.Close())
+		if tree.FD() >= 0 {
+			t.Error("still open")
 		}
-		check(t, unix.Close(fd))
 
-		_, _, err = CloneTree(dir + "/none")
+		withoutSysAdmin(t, func() { tree, err = OpenTree(dir + "/d") })
+		check(t, err)
+		if got := sub(tree.FD()); tree.Private() || len(got) != 0 {
+			t.Errorf("private %v, %v", tree.Private(), got)
+		}
+		check(t, tree.Close())
+
+		_, err = OpenTree(dir + "/none")
 		wantErr(t, err, fs.ErrNotExist, dir+"/none")
 		write(t, dir+"/file", "")
-		_, _, err = CloneTree(dir + "/file")
+		_, err = OpenTree(dir + "/file")
 		wantErr(t, err, unix.ENOTDIR, dir+"/file")
 	})
 }

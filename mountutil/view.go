@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -36,9 +35,6 @@ func (s Side) String() string {
 	}
 }
 
-// View is a read-only mount that no path leads to.
-type View struct{ fd atomic.Int64 }
-
 // OpenView mounts one side of a stack, read-only, with the features of
 // s.Features, and opens its root. The mount is then detached at once, so that
 // it ends with the last descriptor in it, however the process ends.
@@ -52,7 +48,7 @@ type View struct{ fd atomic.Int64 }
 // match [diff.ErrUnsupported] where privileges or the kernel don't suffice, and
 // where such a mount does not show what the overlay shows: the new side of a
 // stack with the index feature and anything in its index.
-func OpenView(ctx context.Context, s diff.Stack, which Side) (*View, error) {
+func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -87,23 +83,6 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*View, error) {
 	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts, &fds)
 }
 
-// FD returns the descriptor of the view's root directory, opened for reading.
-// It belongs to the view. After Close it is -1.
-func (v *View) FD() int { return int(v.fd.Load()) }
-
-// Take returns the descriptor of the view's root directory, which belongs to
-// the caller from now on.
-func (v *View) Take() int { return int(v.fd.Swap(-1)) }
-
-// Close closes the root directory. Directories below that were opened through
-// it stay usable until they are closed, too. Calls after the first do nothing.
-func (v *View) Close() error {
-	if fd := int(v.fd.Swap(-1)); fd >= 0 {
-		return unix.Close(fd)
-	}
-	return nil
-}
-
 // openDetached mounts opts, whose layers fds holds open, opens the root and
 // detaches the mount.
 //
@@ -111,23 +90,21 @@ func (v *View) Close() error {
 // spreads to other namespaces for that moment and the detaching follows it.
 // A private parent would be worse: a namespace that is cloned meanwhile then
 // keeps its copy, since nothing takes it away there.
-func openDetached(op string, opts Options, fds *layerFDs) (v *View, err error) {
+func openDetached(op string, opts Options, fds *layerFDs) (t *Tree, err error) {
 	sc, err := newScratch()
 	if err != nil {
 		return nil, err
 	}
-	v = &View{}
-	v.fd.Store(-1)
 	defer func() {
-		if err = and(err, sc.remove()); err != nil {
-			v.Close()
-			v = nil
+		if err = and(err, sc.remove()); err != nil && t != nil {
+			t.Close()
+			t = nil
 		}
 	}()
 	if len(opts.Lower) == 1 && len(opts.Data) == 0 {
 		empty, err := mountEmpty(sc.point, fds)
 		if err != nil {
-			return v, err
+			return nil, err
 		}
 		defer func() { err = and(err, detach(sc.point)) }()
 		opts.Lower = append(opts.Lower, empty)
@@ -137,15 +114,10 @@ func openDetached(op string, opts Options, fds *layerFDs) (v *View, err error) {
 		mount = opts.mountByParts
 	}
 	if err := mount(op, sc.point); err != nil {
-		return v, err
+		return nil, err
 	}
-	fd, err := open(unix.AT_FDCWD, sc.point, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
-		err = pathError("open the view", sc.point, err, "try again")
-	} else {
-		v.fd.Store(int64(fd))
-	}
-	return v, and(err, detach(sc.point))
+	t, err = OpenTree(sc.point)
+	return t, and(err, detach(sc.point))
 }
 
 // mountEmpty returns the name of an empty directory that lies below a single

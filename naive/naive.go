@@ -3,6 +3,7 @@ package naive
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"iter"
 	"slices"
@@ -19,11 +20,12 @@ type Engine struct {
 	proof    Proof
 }
 
-// Tree is a directory tree: the descriptor of its root, open for reading, and a
-// name for messages.
+// Tree is a directory tree: the descriptor of its root, open for reading, what
+// closes it, and a name for messages.
 type Tree struct {
-	FD   int
-	Name string
+	FD     int
+	Closer io.Closer
+	Name   string
 }
 
 // Proof says what counts as proof that two names are one unmodified inode,
@@ -41,7 +43,7 @@ const (
 	ProofInode
 )
 
-// Open returns an engine for two trees, whose descriptors it owns from now on.
+// Open returns an engine for two trees, which it closes with itself.
 func Open(from, to Tree, proof Proof) *Engine { return &Engine{old: from, new: to, proof: proof} }
 
 // Name returns "naive".
@@ -49,9 +51,7 @@ func (*Engine) Name() string { return "naive" }
 
 // Close closes the trees.
 func (e *Engine) Close() error {
-	sys.Close(e.old.FD)
-	sys.Close(e.new.FD)
-	return nil
+	return errors.Join(e.old.Closer.Close(), e.new.Closer.Close())
 }
 
 // Changes implements [diff.Engine]. It compares every name of both trees.

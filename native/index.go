@@ -118,7 +118,7 @@ func (x *index) identify(layers []layer) error {
 	several := false
 	for i, l := range layers[1:] {
 		var st sys.Stat
-		if err := sys.StatAt(l.fd, "", sys.StatInode, &st); err != nil {
+		if err := sys.StatAt(l.tree.FD(), "", sys.StatInode, &st); err != nil {
 			return &fs.PathError{Op: "statx", Path: l.path, Err: err}
 		}
 		if i == 0 {
@@ -131,7 +131,7 @@ func (x *index) identify(layers []layer) error {
 	}
 	x.fileSystems = map[int][16]byte{}
 	for i, l := range layers[1:] {
-		id, ok := sys.FileSystemID(l.fd)
+		id, ok := sys.FileSystemID(l.tree.FD())
 		if !ok {
 			return refuse("index=on over lower layers on several file systems, and that of %s does not tell which it is", diff.QuotePath(l.path))
 		}

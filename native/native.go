@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -25,7 +26,7 @@ type Engine struct {
 
 // layer is an opened layer directory.
 type layer struct {
-	fd   int
+	tree *mountutil.Tree
 	path string
 }
 
@@ -73,15 +74,15 @@ func openLayer(ctx context.Context, kind, path string) (layer, error) {
 	if err := ctx.Err(); err != nil {
 		return layer{}, err
 	}
-	fd, _, err := mountutil.CloneTree(path)
+	tree, err := mountutil.OpenTree(path)
 	if err != nil {
 		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
 	}
-	if sys.IsCasefolded(fd) {
-		sys.Close(fd)
+	if sys.IsCasefolded(tree.FD()) {
+		_ = tree.Close()
 		return layer{}, refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(path))
 	}
-	return layer{fd: fd, path: path}, nil
+	return layer{tree: tree, path: path}, nil
 }
 
 // Name returns "native".
@@ -89,14 +90,15 @@ func (*Engine) Name() string { return "native" }
 
 // Close closes the layers.
 func (e *Engine) Close() error {
+	var err error
 	for _, l := range append(e.layers, e.data...) {
-		sys.Close(l.fd)
+		err = errors.Join(err, l.tree.Close())
 	}
 	if e.index != nil {
 		sys.Close(e.index.fd)
 	}
 	*e = Engine{}
-	return nil
+	return err
 }
 
 // Changes implements [diff.Engine].
@@ -104,10 +106,10 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
 		w := walk{resolver{marks: e.marks, features: e.features}}
 		for i, l := range e.layers {
-			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.fd, l.path)})
+			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
 		}
 		for _, l := range e.data {
-			w.data = append(w.data, pool.Root(l.fd, l.path))
+			w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
 		}
 		if e.index != nil {
 			w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}

@@ -26,17 +26,17 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 	case !s.Features.UserXattr && !sys.SeesTrusted():
 		return total, refuseTrusted()
 	}
-	fd, _, err := mountutil.CloneTree(s.Upper)
+	tree, err := mountutil.OpenTree(s.Upper)
 	if err != nil {
 		return total, fmt.Errorf("open upper directory: %w", err)
 	}
-	defer sys.Close(fd)
+	defer tree.Close()
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
 	m := meter{marks: whiteout.NamespaceOf(s.Features), linked: map[diff.Inode]struct{}{}}
-	root := pool.Root(fd, s.Upper)
+	root := pool.Root(tree.FD(), s.Upper)
 	var st sys.Stat
-	if err := root.Stat("", sys.StatUsage, &st); err != nil {
+	if err := root.Stat("", sys.StatAll, &st); err != nil {
 		return total, err
 	}
 	total.Inodes, total.DiskBytes = 1, st.Blocks*512
@@ -56,11 +56,16 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 	return total, nil
 }
 
-// measured is a directory to be measured.
+// measured is a directory to be measured, or some names of a large one.
 type measured struct {
 	dir    *fswalk.Dir
 	isRoot bool
+	names  []string
 }
+
+// share is how many entries of a directory one worker measures; the rest of a
+// large directory is for whoever has time.
+const share = 256
 
 // reading is what one directory adds.
 type reading struct {
@@ -75,70 +80,112 @@ type meter struct {
 	linked map[diff.Inode]struct{} // inodes with several names that were counted
 }
 
-func (m *meter) expand(ctx context.Context, n measured, out *fswalk.Items[measured, reading]) error {
-	var r reading
+type output = fswalk.Items[measured, reading]
+
+func (m *meter) expand(ctx context.Context, n measured, out *output) error {
+	t := tally{meter: m, node: n, out: out}
 	err := n.dir.Use(func(fd int) error {
-		if !n.isRoot { // a mark on the root has no effect
-			value, _, err := sys.GetXattr(fd, "", m.marks.Opaque)
-			if err != nil {
-				return n.dir.Wrap("getxattr "+m.marks.Opaque, "", err)
-			}
-			if whiteout.IsOpaque(value) {
-				r.usage.OpaqueDirs++
+		t.fd = fd
+		for _, name := range n.names {
+			if err := t.entry(ctx, name); err != nil {
+				return err
 			}
 		}
-		return m.list(ctx, n, fd, &r, out)
+		if n.names != nil {
+			return nil
+		}
+		if err := t.opaque(); err != nil {
+			return err
+		}
+		return t.list(ctx)
 	})
 	if inode.Vanished(err) {
-		r.race(n.dir.DisplayPath(""))
+		t.race("")
 		err = nil
 	}
-	out.Value(r)
+	out.Value(t.reading)
 	return err
 }
 
-// list measures the entries of one directory. It is the hot loop: one statx an
-// entry, and no allocation but for directories.
-func (m *meter) list(ctx context.Context, n measured, fd int, r *reading, out *fswalk.Items[measured, reading]) error {
-	var st sys.Stat
+// tally adds up one node.
+type tally struct {
+	*meter
+	node measured
+	out  *output
+	fd   int
+	st   sys.Stat
+	reading
+}
+
+// opaque counts the directory if it is marked. A mark on the root has no effect.
+func (t *tally) opaque() error {
+	if t.node.isRoot {
+		return nil
+	}
+	value, _, err := sys.GetXattr(t.fd, "", t.marks.Opaque)
+	if whiteout.IsOpaque(value) {
+		t.usage.OpaqueDirs++
+	}
+	return t.node.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
+}
+
+func (t *tally) list(ctx context.Context) error {
+	n, rest := 0, []string(nil)
 	var failed error
-	err := n.dir.Visit(func(name string, _ uint8) bool {
-		if failed = ctx.Err(); failed != nil {
-			return false
+	err := t.node.dir.Visit(func(name string, _ uint8) bool {
+		if n++; n <= share {
+			failed = t.entry(ctx, name)
+			return failed == nil
 		}
-		switch err := sys.StatAt(fd, name, sys.StatUsage, &st); {
-		case inode.Vanished(err):
-			r.race(n.dir.DisplayPath(strings.Clone(name)))
-			return true
-		case err != nil:
-			failed = n.dir.Wrap("statx", strings.Clone(name), err)
-			return false
-		}
-		hidden, err := m.marks.Is(fd, name, &st)
-		if err != nil && !inode.Vanished(err) {
-			failed = n.dir.Wrap("getxattr "+m.marks.Whiteout, strings.Clone(name), err)
-			return false
-		}
-		if hidden {
-			r.usage.Whiteouts++
-		}
-		isDir := st.Format() == sys.Directory
-		if !isDir && st.Nlink > 1 && m.counted(&st) {
-			return true
-		}
-		r.usage.Inodes++
-		r.usage.DiskBytes += st.Blocks * 512
-		if isDir {
-			out.Child(measured{dir: n.dir.Child(strings.Clone(name), st.Dev, st.Ino)})
-		} else {
-			r.usage.Bytes += st.Size
+		if rest = append(rest, strings.Clone(name)); len(rest) == share {
+			t.out.Child(measured{dir: t.node.dir, names: rest})
+			rest = nil
 		}
 		return true
 	})
+	if rest != nil {
+		t.out.Child(measured{dir: t.node.dir, names: rest})
+	}
 	if failed != nil {
 		return failed
 	}
 	return err
+}
+
+// entry measures one entry. It is the hot loop: one system call, and no
+// allocation but for directories.
+func (t *tally) entry(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	st := &t.st
+	switch err := sys.UsageAt(t.fd, name, st); {
+	case err == nil:
+	case inode.Vanished(err):
+		t.race(name)
+		return nil
+	default:
+		return t.node.dir.Wrap("fstatat", name, err)
+	}
+	hidden, err := t.marks.Is(t.fd, name, st)
+	if err != nil && !inode.Vanished(err) {
+		return t.node.dir.Wrap("getxattr "+t.marks.Whiteout, name, err)
+	}
+	if hidden {
+		t.usage.Whiteouts++
+	}
+	isDir := st.Format() == sys.Directory
+	if !isDir && st.Nlink > 1 && t.counted(st) {
+		return nil
+	}
+	t.usage.Inodes++
+	t.usage.DiskBytes += st.Blocks * 512
+	if isDir {
+		t.out.Child(measured{dir: t.node.dir.Child(strings.Clone(name), st.Dev, st.Ino)})
+	} else {
+		t.usage.Bytes += st.Size
+	}
+	return nil
 }
 
 // counted reports whether the inode was counted under another name.
@@ -151,9 +198,9 @@ func (m *meter) counted(st *sys.Stat) bool {
 	return ok
 }
 
-func (r *reading) race(path string) {
-	r.usage.Raced++
-	r.raced = append(r.raced, path)
+func (t *tally) race(name string) {
+	t.usage.Raced++
+	t.raced = append(t.raced, t.node.dir.DisplayPath(strings.Clone(name)))
 }
 
 func add(total *diff.Usage, u diff.Usage) {

@@ -11,7 +11,6 @@ import (
 const (
 	StatAll   = unix.STATX_BASIC_STATS
 	StatInode = unix.STATX_INO
-	StatUsage = unix.STATX_TYPE | unix.STATX_NLINK | unix.STATX_INO | unix.STATX_SIZE | unix.STATX_BLOCKS
 )
 
 // Timespec is seconds and nanoseconds since 1970.
@@ -80,6 +79,33 @@ func StatAt(dirfd int, name string, mask int, st *Stat) error {
 		MountRoot: x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
 	}
 	return nil
+}
+
+// UsageAt is [StatAt] for measuring: it leaves times and MountRoot unset. The
+// older call that it makes is a tenth cheaper than statx.
+func UsageAt(dirfd int, name string, st *Stat) error {
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return errno
+	}
+	var s unix.Stat_t
+	for {
+		_, _, errno := syscall.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			uintptr(unsafe.Pointer(&s)), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, 0)
+		switch errno {
+		case 0:
+			*st = Stat{
+				Mode: s.Mode, UID: s.Uid, GID: s.Gid, Nlink: uint32(s.Nlink), Dev: s.Dev, Ino: s.Ino,
+				Rdev: s.Rdev, Size: s.Size, Blocks: s.Blocks,
+			}
+			return nil
+		case syscall.EINTR:
+		case syscall.ENOSYS: // loongarch before 6.11
+			return StatAt(dirfd, name, StatAll, st)
+		default:
+			return errno
+		}
+	}
 }
 
 // IsCasefolded reports whether names in the directory fd match whatever their
