@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // FS names a file system that layers can be on.
@@ -153,9 +154,20 @@ func unmountVolumes() error {
 		if !isVolume(point) {
 			continue
 		}
-		if err := syscall.Unmount(point, 0); err != nil {
+		if err := unmount(point); err != nil {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", point, err), syscall.Unmount(point, syscall.MNT_DETACH))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unmount unmounts point. Somebody else may be looking at it for a moment: a
+// scan of all mounts, a path lookup that is not over.
+func unmount(point string) error {
+	err := syscall.Unmount(point, 0)
+	for wait := time.Millisecond; err == syscall.EBUSY && wait < 2*time.Second; wait *= 2 {
+		time.Sleep(wait)
+		err = syscall.Unmount(point, 0)
+	}
+	return err
 }

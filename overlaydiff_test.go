@@ -1,0 +1,238 @@
+package overlaydiff
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/testenv"
+)
+
+// mounted makes an overlay over "file a; dir d; file d/b" and returns it.
+func mounted(t *testing.T, options string) diff.Stack {
+	t.Helper()
+	testenv.RequireRoot(t)
+	dir := testenv.Scratch(t, testenv.Tmpfs)
+	s := diff.Stack{
+		Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		Features: diff.Features{RedirectFollow: true},
+	}
+	testenv.Tree(t, s.Lower[0], "file a content=old", "file d/b content=b", "link d/c d/b")
+	s.Mountpoint = testenv.Mount(t, testenv.Overlay{Lower: s.Lower, Upper: s.Upper, Work: s.Work, Options: options})
+	return s
+}
+
+func list(t *testing.T, d *Diff) (lines []string) {
+	t.Helper()
+	for c, err := range d.Changes(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, c.String())
+	}
+	return lines
+}
+
+func TestOpen_ChoosesAndSaysWhy(t *testing.T) {
+	s := mounted(t, "")
+	testenv.Do(t, s.Mountpoint, "unlink a")
+	strange := s
+	strange.Unknown = []string{"brand_new"}
+	for _, test := range []struct {
+		stack        diff.Stack
+		choice       Choice
+		engine, says string
+	}{
+		{s, "", "native", "every overlayfs feature"},
+		{s, Auto, "native", "every overlayfs feature"},
+		{s, Native, "native", "asked for"},
+		{s, Naive, "naive", "asked for"},
+		{strange, Auto, "naive", "brand_new"},
+	} {
+		d, err := Open(t.Context(), test.stack, Options{Engine: test.choice})
+		if err != nil {
+			t.Errorf("%q: %v", test.choice, err)
+			continue
+		}
+		if d.Engine() != test.engine || !strings.Contains(d.Reason(), test.says) {
+			t.Errorf("%q: %s engine, %q", test.choice, d.Engine(), d.Reason())
+		}
+		if got := cmp.Diff([]string{"D /a"}, list(t, d)); got != "" {
+			t.Errorf("%q: %s", test.choice, got)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Open(t.Context(), strange, Options{Engine: Native}); !errors.Is(err, diff.ErrUnsupported) || !strings.Contains(err.Error(), "brand_new") {
+		t.Errorf("native with an unknown option: %v", err)
+	}
+	strange.Mountpoint = ""
+	if _, err := Open(t.Context(), strange, Options{}); !errors.Is(err, diff.ErrUnsupported) {
+		t.Errorf("an unknown option and no mount: %v", err)
+	}
+	if _, err := Open(t.Context(), s, Options{Engine: "fast"}); err == nil {
+		t.Error("an engine called fast")
+	}
+}
+
+func TestFromMount_Answers(t *testing.T) {
+	s := mounted(t, "redirect_dir=on,metacopy=on,index=on")
+	testenv.Do(t, s.Mountpoint, "rename d e", "chmod a 600", "write e/b x")
+	stack, err := FromMount(t.Context(), s.Mountpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, choice := range []Choice{Native, Naive} {
+		d, err := Open(t.Context(), stack, Options{Engine: choice})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cmp.Diff([]string{"C /a", "D /d", "A /e", "A /e/b", "A /e/c"}, list(t, d)); got != "" {
+			t.Errorf("%s: %s", choice, got)
+		}
+		// b and c are one inode, which counts once.
+		if n, err := d.Size(t.Context()); n != 3+2 || err != nil {
+			t.Errorf("%s: size %d, %v", choice, n, err)
+		}
+		if n := d.Raced(); n != 0 {
+			t.Errorf("%s: %d raced", choice, n)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	u, err := Usage(t.Context(), stack, Options{})
+	if err != nil || u.Bytes != 5 || u.Whiteouts != 1 {
+		t.Errorf("usage %+v, %v", u, err)
+	}
+}
+
+func TestOpen_Errors(t *testing.T) {
+	s := mounted(t, "")
+	file := filepath.Join(s.Lower[0], "a")
+	for name, edit := range map[string]func(*diff.Stack) error{
+		"upper missing": func(s *diff.Stack) error { s.Upper += "/none"; return fs.ErrNotExist },
+		"lower missing": func(s *diff.Stack) error { s.Lower = []string{s.Lower[0], s.Upper + "/none"}; return fs.ErrNotExist },
+		"upper a file":  func(s *diff.Stack) error { s.Upper = file; return syscall.ENOTDIR },
+		"lower a file":  func(s *diff.Stack) error { s.Lower = []string{file}; return syscall.ENOTDIR },
+		"no upper":      func(s *diff.Stack) error { s.Upper = ""; return nil },
+		"no lower":      func(s *diff.Stack) error { s.Lower = nil; return nil },
+	} {
+		for _, choice := range []Choice{Auto, Native, Naive} {
+			stack := s
+			want := edit(&stack)
+			_, err := Open(t.Context(), stack, Options{Engine: choice})
+			if err == nil || want != nil && !errors.Is(err, want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s, %s: %v", name, choice, err)
+			}
+		}
+	}
+}
+
+func TestOpenTrees(t *testing.T) {
+	dir := t.TempDir()
+	testenv.Tree(t, dir, "file old/a content=1", "file old/same", "file new/a content=22", "file new/same", "file new/n", "symlink alias -> old/..", "file f")
+	path := func(name string) string { return filepath.Join(dir, name) }
+	d, err := OpenTrees(t.Context(), path("old"), path("new"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if got := cmp.Diff([]string{"C /a", "A /n"}, list(t, d)); got != "" {
+		t.Error(got)
+	}
+	if n, err := d.Size(t.Context()); n != 2 || err != nil {
+		t.Errorf("size %d, %v", n, err)
+	}
+	var nested *NestedError
+	for _, pair := range [][2]string{{"old", "."}, {".", "new"}, {"old", "alias"}} {
+		if _, err := OpenTrees(t.Context(), path(pair[0]), path(pair[1]), Options{}); !errors.As(err, &nested) {
+			t.Errorf("%s and %s: %v", pair[0], pair[1], err)
+		}
+	}
+	if _, err := OpenTrees(t.Context(), path("old"), path("none"), Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := OpenTrees(t.Context(), path("f"), path("new"), Options{}); !errors.Is(err, syscall.ENOTDIR) {
+		t.Error(err)
+	}
+	if _, err := OpenTrees(t.Context(), path("old"), path("new"), Options{Engine: Native}); !errors.Is(err, diff.ErrUnsupported) {
+		t.Error(err)
+	}
+	self, err := OpenTrees(t.Context(), path("old"), path("old"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	if got := list(t, self); got != nil {
+		t.Errorf("a tree and itself: %q", got)
+	}
+}
+
+// An entry that vanishes between listing and stat is counted, and an error if
+// that is asked for.
+func TestRaces(t *testing.T) {
+	dir := t.TempDir()
+	testenv.Tree(t, dir, "dir old", "dir new")
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for j := range 200 {
+				name := filepath.Join(dir, "new", string(rune('a'+j%26))+strings.Repeat("x", j))
+				if (i+j)%2 == 0 {
+					_ = os.WriteFile(name, nil, 0o600)
+				} else {
+					_ = os.Remove(name)
+				}
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+
+	d, err := OpenTrees(t.Context(), filepath.Join(dir, "old"), filepath.Join(dir, "new"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for range 2000 {
+		list(t, d)
+		if d.Raced() > 0 {
+			break
+		}
+	}
+	if d.Raced() == 0 {
+		t.Fatal("no race in 2000 walks of a directory that changes all the time")
+	}
+	strict, err := OpenTrees(t.Context(), filepath.Join(dir, "old"), filepath.Join(dir, "new"), Options{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer strict.Close()
+	var race *diff.RaceError
+	for range 2000 {
+		for _, err := range strict.Changes(t.Context()) {
+			if err != nil && !errors.As(err, &race) {
+				t.Fatal(err)
+			}
+		}
+		if race != nil {
+			return
+		}
+	}
+	t.Error("no race was an error")
+}
