@@ -22,10 +22,21 @@ var private string
 // Main runs the tests of a package and exits. It fails if a goroutine, a
 // descriptor, a mount, a loop device or a temporary file is there that was not
 // there before.
-func Main(m *testing.M) { os.Exit(run(m.Run)) }
+//
+// As root, the tests run in a mount namespace of their own.
+func Main(m *testing.M) {
+	if status, done := namespaced(); done {
+		os.Exit(status)
+	}
+	os.Exit(run(m.Run))
+}
 
 func run(tests func() int) int {
-	dir, err := os.MkdirTemp("", "overlaydiff-")
+	dir := ""
+	err := alone()
+	if err == nil {
+		dir, err = os.MkdirTemp("", "overlaydiff-")
+	}
 	if err == nil {
 		err = os.Mkdir(filepath.Join(dir, "tmp"), 0o755)
 	}
