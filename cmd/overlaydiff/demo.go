@@ -50,8 +50,8 @@ func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)
 // launchDemo runs the demo in a child process with a mount namespace of its own
 // and removes the scratch directory afterwards. The kernel ends the mounts with
 // the namespace, and the child with its parent.
-func launchDemo(cmd *cobra.Command, lower string) error {
-	lower, err := realDirectory(lower)
+func launchDemo(cmd *cobra.Command, lower string) (err error) {
+	lower, err = realDirectory(lower)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,11 @@ func launchDemo(cmd *cobra.Command, lower string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(scratch)
+	defer func() {
+		if e := removeScratch(scratch); err == nil {
+			err = e
+		}
+	}()
 
 	err = unshared(cmd, false, lower, scratch)
 	if errors.Is(err, syscall.EPERM) { // no CAP_SYS_ADMIN here; in a user namespace there is
@@ -131,6 +135,16 @@ func makeScratch(lower string) (string, error) {
 		first = errors.Join(first, err)
 	}
 	return "", fmt.Errorf("make a scratch directory: %w; set TMPDIR to a directory that can be written", first)
+}
+
+// removeScratch removes the temporary directory. Overlayfs leaves a directory
+// there that only root may enter, with a whiteout in it (Linux 5.8).
+func removeScratch(dir string) error {
+	_ = os.Chmod(filepath.Join(dir, "work", "work"), 0o700)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the scratch directory: %w; remove it by hand", err)
+	}
+	return nil
 }
 
 func sameDevice(a, b string) bool {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -58,10 +59,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 // oneLine keeps an error in its line, whatever names it quotes.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return '?'
 	}, strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
 }
 
@@ -103,6 +104,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 4 not supported here.`,
 		SilenceErrors: true,
 		Args:          noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(cmd.ErrOrStderr()) // this help is no answer
 			if err := cmd.Help(); err != nil {
 				return err
 			}

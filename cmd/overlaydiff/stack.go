@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -26,19 +29,19 @@ type stackFlags struct {
 }
 
 func (f *stackFlags) register(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.SortFlags = false
-	fs.StringVar(&f.lower, "lower", "", "lower directories, `TOP:…:BOTTOM`; \\: for a colon, :: before data-only layers")
-	fs.StringVar(&f.upper, "upper", "", "upper `DIR`ectory")
-	fs.StringVar(&f.work, "work", "", "work `DIR`ectory, if the overlay is mounted with index=on")
-	fs.BoolVar(&f.userxattr, "userxattr", false, "the overlay is mounted with userxattr: marks are user.overlay.*")
-	fs.StringVar(&f.options, "options", "", "mount `OPTIONS`, as mount -o takes them")
-	fs.StringVar(&f.oldDir, "old", "", "old tree, instead of an overlay")
-	fs.StringVar(&f.newDir, "new", "", "new tree, instead of an overlay")
-	fs.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "auto, native or naive")
-	fs.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
-	fs.BoolVar(&f.json, "json", false, "machine-readable output")
-	fs.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.lower, "lower", "", "lower `DIRS`, TOP:…:BOTTOM; \\: for a colon, :: before data-only ones")
+	flags.StringVar(&f.upper, "upper", "", "upper `DIR`ectory")
+	flags.StringVar(&f.work, "work", "", "work `DIR`ectory, if the overlay is mounted with index=on")
+	flags.BoolVar(&f.userxattr, "userxattr", false, "the overlay is mounted with userxattr: marks are user.overlay.*")
+	flags.StringVar(&f.options, "options", "", "mount `OPTIONS`, as mount -o takes them")
+	flags.StringVar(&f.oldDir, "old", "", "old tree, a `DIR`ectory, instead of an overlay")
+	flags.StringVar(&f.newDir, "new", "", "new tree, a `DIR`ectory, instead of an overlay")
+	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
+	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
+	flags.BoolVar(&f.json, "json", false, "machine-readable output")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
@@ -115,7 +118,11 @@ func (f *stackFlags) open(ctx context.Context, args []string) (*overlaydiff.Diff
 		if f.oldDir == "" || f.newDir == "" {
 			return nil, usagef("--old and --new go together: name both trees")
 		}
-		return overlaydiff.OpenTrees(ctx, f.oldDir, f.newDir, f.diffOptions())
+		d, err := overlaydiff.OpenTrees(ctx, f.oldDir, f.newDir, f.diffOptions())
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			err = fmt.Errorf("%w; name two directories that can be read", err)
+		}
+		return d, err
 	}
 	if len(args) == 0 && f.options == "" && (f.lower == "" || f.upper == "") {
 		return nil, usagef("--lower and --upper go together: name both")
