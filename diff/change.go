@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"unicode"
@@ -63,7 +64,14 @@ func (c Change) MarshalJSON() ([]byte, error) {
 	if !utf8.ValidString(c.Path) {
 		j.PathBytes = []byte(c.Path)
 	}
-	return json.Marshal(j)
+	// json.Marshal would write <, > and & as escapes.
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(j); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // UnmarshalJSON is the inverse of [Change.MarshalJSON]; of the entry it sets

@@ -5,12 +5,16 @@ package mountutil
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Side selects one of the two views of a stack. The zero value is invalid.
@@ -63,6 +67,9 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 	if len(lower) == 0 {
 		return nil, errors.New(op + ": the stack has no lower layer: name one")
 	}
+	if !s.Features.UserXattr && !sys.SeesTrusted() {
+		return nil, &diff.UnsupportedError{Op: op, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
+	}
 	if which == New {
 		if err := checkIndex(op, s); err != nil {
 			return nil, err
@@ -72,77 +79,81 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fds layerFDs
-	defer fds.close()
-	if opts.Lower, err = fds.openAll(lower); err != nil {
-		return nil, err
-	}
-	if opts.Data, err = fds.openAll(s.Data); err != nil {
-		return nil, err
-	}
-	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts, &fds)
+	opts.Lower, opts.Data = lower, s.Data
+	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts)
 }
 
-// openDetached mounts opts, whose layers fds holds open, opens the root and
-// detaches the mount.
-//
-// Where the parent of the mount point is shared, as systemd makes /, the mount
-// spreads to other namespaces for that moment and the detaching follows it.
-// A private parent would be worse: a namespace that is cloned meanwhile then
-// keeps its copy, since nothing takes it away there.
-func openDetached(op string, opts Options, fds *layerFDs) (t *Tree, err error) {
-	sc, err := newScratch()
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err = and(err, sc.remove()); err != nil && t != nil {
-			t.Close()
-			t = nil
+// openDetached mounts opts and opens the root of a copy of the mount that is in
+// no namespace. It does so in a mount namespace that lives only for this: nobody
+// else ever sees the mount, and a kill at any moment leaves neither a mount nor
+// a temporary directory.
+func openDetached(op string, opts Options) (t *Tree, err error) {
+	err = inOwnNamespace(op, func() error {
+		// Opened here, since a layer must be in the mounter's namespace.
+		var fds layerFDs
+		defer fds.close()
+		if err := opts.byDescriptors(&fds, false); err != nil {
+			return err
 		}
-	}()
-	if len(opts.Lower) == 1 && len(opts.Data) == 0 {
-		empty, err := mountEmpty(sc.point, fds)
+		point := os.TempDir() // any directory: here it is covered for nobody
+		if len(opts.Lower) == 1 && len(opts.Data) == 0 {
+			empty, err := mountEmpty(point, &fds)
+			if err != nil {
+				return err
+			}
+			opts.Lower = append(opts.Lower, empty)
+		}
+		mount := opts.mount
+		if !fitsPage(opts) {
+			mount = opts.mountByParts
+		}
+		if err := mount(op, point); err != nil {
+			return err
+		}
+		var err error
+		t, err = OpenTree(point)
+		return err
+	})
+	return t, err
+}
+
+// inOwnNamespace calls work on a thread with a mount namespace of its own,
+// which ends with the thread.
+func inOwnNamespace(op string, work func() error) error {
+	done := make(chan error)
+	go func() {
+		// Not unlocked: so the runtime ends the thread with the goroutine.
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread can't end, and /proc/PID shows its namespace: while
+			// this goroutine holds it, another one gets another thread.
+			defer runtime.UnlockOSThread()
+			done <- inOwnNamespace(op, work)
+			return
+		}
+		err := unix.Unshare(unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
 		if err != nil {
-			return nil, err
+			done <- mountError(op, err)
+			return
 		}
-		defer func() { err = and(err, detach(sc.point)) }()
-		opts.Lower = append(opts.Lower, empty)
-	}
-	mount := opts.mount
-	if !fitsPage(opts) {
-		mount = opts.mountByParts
-	}
-	if err := mount(op, sc.point); err != nil {
-		return nil, err
-	}
-	t, err = OpenTree(sc.point)
-	return t, and(err, detach(sc.point))
+		done <- work()
+	}()
+	return <-done
 }
 
 // mountEmpty returns the name of an empty directory that lies below a single
-// layer, since the kernel wants two: the root of a tmpfs, which stays mounted
-// at point until the overlay is. A temporary directory would not do: once it is
-// removed, reading the merged root fails with ENOENT.
+// layer, since the kernel wants two: the root of a tmpfs, mounted at point. A
+// temporary directory would not do: once it is removed, reading the merged root
+// fails with ENOENT.
 func mountEmpty(point string, fds *layerFDs) (string, error) {
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
 		return "", mountError("mount an empty layer", err)
 	}
-	empty, err := fds.open(point)
-	if err != nil {
-		err = and(err, detach(point))
-	}
-	return empty, err
-}
-
-// detach takes the topmost mount at point out of the mount table; it ends with
-// the last descriptor in it.
-func detach(point string) error {
-	if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-		return pathError("unmount", point, err, "unmount it with umount -l")
-	}
-	return nil
+	return fds.open(point)
 }
 
 // loadedDefaults returns the parameters of the overlay module, loaded if need
@@ -193,15 +204,24 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// checkIndex returns an error if the index holds files: a mount without the
+// checkIndex returns an error if the index may hold files: a mount without the
 // work directory does not show what they stand for.
 func checkIndex(op string, s diff.Stack) error {
-	if !s.Features.Index || s.Upper == "" || s.Work == "" {
+	if !s.Features.Index || s.Upper == "" {
 		return nil
+	}
+	no := &diff.UnsupportedError{Op: op, Reason: "hard links of lower files are tied together by the index, which only a mount with the work directory shows: mount the overlay and name its mount point"}
+	if s.Work == "" {
+		return no
 	}
 	names, err := os.ReadDir(filepath.Join(s.Work, "index"))
-	if err != nil || len(names) == 0 {
-		return nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return pathError("read the inode index", s.Work, err, "name the work directory of this overlay")
 	}
-	return &diff.UnsupportedError{Op: op, Reason: "hard links of lower files are tied together by the index, which only a mount with the work directory shows: mount the overlay and name its mount point"}
+	for _, n := range names {
+		if !strings.HasPrefix(n.Name(), "#") { // temporary files and the shared whiteout
+			return no
+		}
+	}
+	return nil
 }

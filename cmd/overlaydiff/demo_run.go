@@ -113,7 +113,11 @@ func (d *demo) compare(ctx context.Context, stack diff.Stack) error {
 
 func printAnswers(out io.Writer, fast, slow answer) error {
 	ratio := func(fast, slow time.Duration) string {
-		return fmt.Sprintf("%.0f times", float64(slow)/float64(max(fast, 1)))
+		r := float64(slow) / float64(max(fast, 1))
+		if r < 10 {
+			return fmt.Sprintf("%.1f times", r)
+		}
+		return count(int64(r)) + " times"
 	}
 	return printTable(out, [][]string{
 		{"", "native", "naive", "native is faster"},

@@ -75,6 +75,8 @@ func (f *stackFlags) check(args []string) error {
 		return usagef("name an overlay: where it is mounted, pid:N, --lower and --upper, --options, or --old and --new")
 	case len(ways) > 1:
 		return usagef("name one overlay only: %s don't go together", strings.Join(ways, " and "))
+	case len(args) == 1 && args[0] == "":
+		return usagef("the name of the overlay is empty: say where it is mounted")
 	case len(args) > 1:
 		return usagef("name one overlay only, not %d", len(args))
 	}
