@@ -69,8 +69,8 @@ func (p *Pool) Root(fd int, display string) *Dir {
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for d := p.idle.next; d != &p.idle; d = p.idle.next {
-		p.evict(d)
+	for fd := p.evict(); fd >= 0; fd = p.evict() {
+		sys.Close(fd)
 	}
 }
 
@@ -175,23 +175,31 @@ func (d *Dir) openPinned() error {
 	if err != nil {
 		return d.Wrap("open", "", err)
 	}
-	p := d.pool
+	if spare := d.pool.add(d, fd); spare >= 0 {
+		sys.Close(spare) // not under the lock: closing takes as long as opening
+	}
+	return nil
+}
+
+// add pins d with its descriptor fd and returns a descriptor that is to be
+// closed, -1 if none.
+func (p *Pool) add(d *Dir, fd int) (spare int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if d.fd >= 0 { // another goroutine was faster
-		sys.Close(fd)
 		if d.users == 0 {
 			d.unlink()
 		}
 		d.users++
-		return nil
+		return fd
 	}
-	for p.open >= p.limit && p.idle.next != &p.idle {
-		p.evict(p.idle.next)
+	spare = -1
+	if p.open >= p.limit {
+		spare = p.evict()
 	}
 	p.open++
 	d.fd, d.users, d.known, d.moved = fd, 1, true, false
-	return nil
+	return spare
 }
 
 // verify refuses a directory that took the place of the one that was open
@@ -210,26 +218,39 @@ func (d *Dir) verify(fd int) error {
 }
 
 func (d *Dir) release() {
-	p := d.pool
+	if spare := d.pool.drop(d); spare >= 0 {
+		sys.Close(spare)
+	}
+}
+
+// drop is the inverse of a pin; it returns a descriptor that is to be closed, -1
+// if none.
+func (p *Pool) drop(d *Dir) (spare int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d.users--
 	if d.users > 0 {
-		return
+		return -1
 	}
 	d.prev, d.next = p.idle.prev, &p.idle
 	d.prev.next, d.next.prev = d, d
 	if p.open > p.limit {
-		p.evict(p.idle.next)
+		return p.evict()
 	}
+	return -1
 }
 
-// evict closes an idle directory. The pool is locked.
-func (p *Pool) evict(d *Dir) {
+// evict takes the directory that was unused longest out of the pool and returns
+// its descriptor, -1 if all are in use. The pool is locked.
+func (p *Pool) evict() (fd int) {
+	d := p.idle.next
+	if d == &p.idle {
+		return -1
+	}
 	d.unlink()
-	sys.Close(d.fd)
-	d.fd = -1
+	fd, d.fd = d.fd, -1
 	p.open--
+	return fd
 }
 
 func (d *Dir) unlink() {
