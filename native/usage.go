@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -63,11 +64,11 @@ type measured struct {
 	names  []string
 }
 
-// share is how many entries of a directory one worker measures; the rest of a
-// large directory is for whoever has time.
-const share = 256
+// share is about how many entries one worker measures before it gives others a
+// chance: what is left of a large directory, and the directories in it.
+const share = 128
 
-// reading is what one directory adds.
+// reading is what one worker adds.
 type reading struct {
 	usage diff.Usage
 	raced []string
@@ -80,76 +81,80 @@ type meter struct {
 	linked map[diff.Inode]struct{} // inodes with several names that were counted
 }
 
-type output = fswalk.Items[measured, reading]
-
-func (m *meter) expand(ctx context.Context, n measured, out *output) error {
-	t := tally{meter: m, node: n, out: out}
-	err := n.dir.Use(func(fd int) error {
-		t.fd = fd
-		for _, name := range n.names {
-			if err := t.entry(ctx, name); err != nil {
-				return err
-			}
-		}
-		if n.names != nil {
-			return nil
-		}
-		if err := t.opaque(); err != nil {
+func (m *meter) expand(ctx context.Context, n measured, out *fswalk.Items[measured, reading]) error {
+	t := tally{meter: m, todo: []measured{n}}
+	for len(t.todo) > 0 && t.seen < share {
+		last := len(t.todo) - 1
+		t.at, t.todo = t.todo[last], t.todo[:last]
+		if err := t.measure(ctx); inode.Vanished(err) {
+			t.race("")
+		} else if err != nil {
 			return err
 		}
-		return t.list(ctx)
-	})
-	if inode.Vanished(err) {
-		t.race("")
-		err = nil
+	}
+	for _, n := range t.todo {
+		out.Child(n)
 	}
 	out.Value(t.reading)
-	return err
+	return nil
 }
 
-// tally adds up one node.
+// tally is what one worker does at a stretch.
 type tally struct {
 	*meter
-	node measured
-	out  *output
+	todo []measured
+	seen int
+	at   measured
 	fd   int
 	st   sys.Stat
 	reading
 }
 
+func (t *tally) measure(ctx context.Context) error {
+	return t.at.dir.Use(func(fd int) error {
+		t.fd = fd
+		if t.at.names == nil {
+			return errors.Join(t.opaque(), t.list(ctx))
+		}
+		for _, name := range t.at.names {
+			if err := t.entry(ctx, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // opaque counts the directory if it is marked. A mark on the root has no effect.
 func (t *tally) opaque() error {
-	if t.node.isRoot {
+	if t.at.isRoot {
 		return nil
 	}
 	value, _, err := sys.GetXattr(t.fd, "", t.marks.Opaque)
 	if whiteout.IsOpaque(value) {
 		t.usage.OpaqueDirs++
 	}
-	return t.node.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
+	return t.at.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
 }
 
 func (t *tally) list(ctx context.Context) error {
 	n, rest := 0, []string(nil)
 	var failed error
-	err := t.node.dir.Visit(func(name string, _ uint8) bool {
+	err := t.at.dir.Visit(func(name string, _ uint8) bool {
 		if n++; n <= share {
 			failed = t.entry(ctx, name)
 			return failed == nil
 		}
 		if rest = append(rest, strings.Clone(name)); len(rest) == share {
-			t.out.Child(measured{dir: t.node.dir, names: rest})
+			t.todo = append(t.todo, measured{dir: t.at.dir, names: rest})
 			rest = nil
 		}
 		return true
 	})
 	if rest != nil {
-		t.out.Child(measured{dir: t.node.dir, names: rest})
+		t.todo = append(t.todo, measured{dir: t.at.dir, names: rest})
 	}
-	if failed != nil {
-		return failed
-	}
-	return err
+	return errors.Join(failed, err)
 }
 
 // entry measures one entry. It is the hot loop: one system call, and no
@@ -158,6 +163,7 @@ func (t *tally) entry(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	t.seen++
 	st := &t.st
 	switch err := sys.UsageAt(t.fd, name, st); {
 	case err == nil:
@@ -165,11 +171,11 @@ func (t *tally) entry(ctx context.Context, name string) error {
 		t.race(name)
 		return nil
 	default:
-		return t.node.dir.Wrap("fstatat", name, err)
+		return t.at.dir.Wrap("fstatat", name, err)
 	}
 	hidden, err := t.marks.Is(t.fd, name, st)
 	if err != nil && !inode.Vanished(err) {
-		return t.node.dir.Wrap("getxattr "+t.marks.Whiteout, name, err)
+		return t.at.dir.Wrap("getxattr "+t.marks.Whiteout, name, err)
 	}
 	if hidden {
 		t.usage.Whiteouts++
@@ -181,7 +187,7 @@ func (t *tally) entry(ctx context.Context, name string) error {
 	t.usage.Inodes++
 	t.usage.DiskBytes += st.Blocks * 512
 	if isDir {
-		t.out.Child(measured{dir: t.node.dir.Child(strings.Clone(name), st.Dev, st.Ino)})
+		t.todo = append(t.todo, measured{dir: t.at.dir.Child(strings.Clone(name), st.Dev, st.Ino)})
 	} else {
 		t.usage.Bytes += st.Size
 	}
@@ -200,7 +206,7 @@ func (m *meter) counted(st *sys.Stat) bool {
 
 func (t *tally) race(name string) {
 	t.usage.Raced++
-	t.raced = append(t.raced, t.node.dir.DisplayPath(strings.Clone(name)))
+	t.raced = append(t.raced, t.at.dir.DisplayPath(strings.Clone(name)))
 }
 
 func add(total *diff.Usage, u diff.Usage) {
