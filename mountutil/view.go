@@ -133,7 +133,9 @@ func inOwnNamespace(op string, work func() error) error {
 		}
 		err := unix.Unshare(unix.CLONE_NEWNS)
 		if err == nil {
-			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+			// Slaves: nothing spreads from here, but what others unmount goes here,
+			// too, and is not kept busy, where they share their mounts as systemd does.
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 		}
 		if err != nil {
 			done <- mountError(op, err)

@@ -2,8 +2,7 @@ package native
 
 import (
 	"bytes"
-	"fmt"
-	"io/fs"
+	"errors"
 	"strings"
 	"syscall"
 
@@ -30,14 +29,16 @@ func (c comparison) SameContent() (bool, error) {
 	if c.from.sameContent(c.to) {
 		return true, nil
 	}
-	var err error
-	if c.OldData, err = c.lookup.content(c.from); err != nil {
+	from, err := c.lookup.content(c.from)
+	if err != nil {
 		return false, err
 	}
-	if c.NewData, err = c.lookup.content(c.to); err != nil {
+	to, err := c.lookup.content(c.to)
+	if err != nil || from.Stat.Size != to.Stat.Size {
 		return false, err
 	}
-	return c.Pair.SameContent()
+	// A read ends where the data ends, whatever size a metacopy file claims.
+	return inode.Pair{Ctx: c.Ctx, Old: from, New: to}.SameContent()
 }
 
 // content returns the inode that has an object's content, as far as the mount
@@ -90,44 +91,68 @@ func (l *lookup) provider(o *object) (*inode.Ref, error) {
 	if o.blob == "" {
 		return o.data, nil
 	}
+	var errno syscall.Errno
 	for _, root := range l.data {
 		ref, err := find(root, o.blob)
-		if ref != nil || err != nil {
-			return ref, err
+		switch {
+		case err == nil:
+			return ref, nil
+		case !errors.As(err, &errno) || !elsewhere(errno):
+			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("find the data of %s: no data-only layer has it: %w", diff.QuotePath(o.meta.Dir.DisplayPath(o.meta.Name)),
-		&fs.PathError{Op: "open", Path: diff.QuotePath(o.blob), Err: syscall.ENOENT})
+	return nil, markError(&hit{ref: *o.data}, l.marks.Redirect, "no data-only layer has a file at "+diff.QuotePath(o.blob), errno)
 }
 
-// find returns the regular file at an absolute path below root, nil if there is
-// none. As the kernel does, it follows no symbolic link and enters no mount; a
-// ".." that stays below root is allowed.
+// elsewhere reports whether an errno says that a data-only layer hasn't the
+// file, so that the next one is asked.
+func elsewhere(errno syscall.Errno) bool {
+	switch errno {
+	case syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.EXDEV, syscall.ENAMETOOLONG:
+		return true
+	}
+	return false
+}
+
+// pathMax is PATH_MAX: the kernel looks up no longer path in a data-only layer.
+const pathMax = 4096
+
+// find returns the regular file at an absolute path below root. As the kernel
+// does, it follows no symbolic link and enters no mount; a ".." that stays below
+// root is allowed. Errors have the kernel's errno.
 func find(root *fswalk.Dir, path string) (*inode.Ref, error) {
+	if len(path) >= pathMax {
+		return nil, syscall.ENAMETOOLONG
+	}
 	names := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	above := []*fswalk.Dir{root}
 	for i, name := range names {
 		dir := above[len(above)-1]
-		if name == ".." {
+		switch name {
+		case ".":
+			continue
+		case "..":
 			if above = above[:len(above)-1]; len(above) == 0 {
-				return nil, nil //nolint:nilnil // it leads out
+				return nil, syscall.EXDEV // it leads out
 			}
 			continue
 		}
 		ref := &inode.Ref{Dir: dir, Name: name}
-		switch err := dir.Stat(name, sys.StatAll, &ref.Stat); {
-		case inode.Vanished(err):
-			return nil, nil //nolint:nilnil // not here
-		case err != nil:
+		if err := dir.Stat(name, sys.StatAll, &ref.Stat); err != nil {
 			return nil, err
+		}
+		final := i == len(names)-1
+		switch {
 		case ref.Stat.MountRoot:
-			return nil, nil //nolint:nilnil // as above
-		case i == len(names)-1 && ref.Stat.Format() == sys.Regular:
+			return nil, hidden(dir, name)
+		case final && ref.Stat.Format() == sys.Regular:
 			return ref, nil
-		case !ref.IsDir():
-			return nil, nil //nolint:nilnil // as above
+		case !final && ref.Stat.Format() == sys.Link:
+			return nil, syscall.ELOOP
+		case !final && !ref.IsDir():
+			return nil, syscall.ENOTDIR
 		}
 		above = append(above, ref.Child())
 	}
-	return nil, nil //nolint:nilnil // a directory
+	return nil, syscall.ENOENT // what is there is no file
 }

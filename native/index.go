@@ -22,8 +22,9 @@ import (
 type index struct {
 	fd   int
 	path string
-	// names has the entry of each indexed lower inode.
-	names map[sys.Handle]indexEntry
+	// names has the entries by the handle of the lower inode: several where
+	// file systems have inodes with equal handles (fresh ones of btrfs do).
+	names map[sys.Handle][]indexEntry
 	// hidden is how many names the indexed inodes have at most that the upper
 	// layer does not name; unknown if an entry doesn't tell.
 	hidden int
@@ -45,15 +46,20 @@ func openIndex(work string, marks *whiteout.Namespace, layers []layer) (*index, 
 	if work == "" {
 		return nil, refuse("index=on, and the work directory with the index is not known; name it (--work)")
 	}
+	workFD, err := sys.OpenDir(work)
+	if err != nil {
+		return nil, fmt.Errorf("open the work directory: %w", &fs.PathError{Op: "open", Path: work, Err: err})
+	}
+	defer sys.Close(workFD)
 	path := filepath.Join(work, "index")
-	fd, err := sys.OpenDir(path)
+	fd, err := sys.OpenDirAt(workFD, "index")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // no index is an answer
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the inode index: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
-	x := &index{fd: fd, path: path, names: map[sys.Handle]indexEntry{}}
+	x := &index{fd: fd, path: path, names: map[sys.Handle][]indexEntry{}}
 	if err = x.read(marks); err == nil && len(x.names) > 0 {
 		err = x.identify(layers)
 	}
@@ -89,7 +95,7 @@ func (x *index) read(marks *whiteout.Namespace) error {
 		if st.Format() == sys.Directory || whiteout.IsDevice(&st) {
 			continue
 		}
-		x.names[origin.Handle] = indexEntry{e.Name, origin.FileSystem}
+		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin.FileSystem})
 		value, _, err := sys.GetXattr(x.fd, e.Name, marks.Nlink)
 		if err != nil {
 			return dir.Wrap("getxattr "+marks.Nlink, e.Name, err)
@@ -146,14 +152,12 @@ func (x *index) find(layer int, ref *inode.Ref) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, ok := x.names[h]
-	if ok && x.fileSystems != nil && e.fileSystem != [16]byte{} && e.fileSystem != x.fileSystems[layer] {
-		ok = false
+	for _, e := range x.names[h] {
+		if x.fileSystems == nil || e.fileSystem == [16]byte{} || e.fileSystem == x.fileSystems[layer] {
+			return e.name, nil
+		}
 	}
-	if !ok {
-		return "", nil
-	}
-	return e.name, nil
+	return "", nil
 }
 
 // handle returns the file handle of an inode, a zero one if its file system
@@ -218,16 +222,19 @@ func (l *lookup) substitute(h *hit) (*hit, error) {
 // tells.
 func (l *lookup) matchesOrigin(up, h *hit) (bool, error) {
 	var value []byte
+	var said bool
 	err := up.ref.Dir.Use(func(fd int) (err error) {
-		value, _, err = sys.GetXattr(fd, up.ref.Name, l.marks.Origin)
+		value, said, err = sys.GetXattr(fd, up.ref.Name, l.marks.Origin)
 		return up.ref.Dir.Wrap("getxattr "+l.marks.Origin, up.ref.Name, err)
 	})
 	if err != nil {
 		return false, err
 	}
 	origin, err := whiteout.ParseOrigin(value)
-	if err != nil { // none: the kernel adds it on lookup
-		return true, nil //nolint:nilerr // as said
+	if err != nil {
+		// To a directory that has none, the kernel adds it on lookup. One that
+		// can't be read is none of a file, and the wrong one of a directory.
+		return !up.ref.IsDir() || !said, nil //nolint:nilerr // as said
 	}
 	got, err := handle(&h.ref)
 	return got == origin.Handle, err

@@ -183,7 +183,7 @@ func (w *walk) visit(ctx context.Context, n node, nm name, out *items) error {
 	path := diff.Join(n.path, nm.name)
 	var change diff.Change
 	var child *node
-	settled, race, err := inode.Settle(func() (err error) {
+	settled, race, err := settle(func() (err error) {
 		change, child, err = w.compare(ctx, n, nm, path)
 		return err
 	})
@@ -203,6 +203,30 @@ func (w *walk) visit(ctx context.Context, n node, nm name, out *items) error {
 		out.Child(*child)
 	}
 	return nil
+}
+
+// settle is [inode.Settle] for reads that may fail with a [MarkError]. That is
+// an answer also if its errno otherwise says that something vanished. But it may
+// come from half of an entry and half of what took its place meanwhile, so it
+// counts only if it stays.
+func settle(read func() error) (settled, raced bool, err error) {
+	for i := range 3 {
+		var mark error
+		var again bool
+		settled, again, err = inode.Settle(func() error {
+			err := read()
+			if mark = nil; errors.As(err, new(*MarkError)) {
+				mark, err = err, nil
+			}
+			return err
+		})
+		raced = raced || again || i > 0 && mark == nil
+		if mark == nil {
+			return settled, raced, err
+		}
+		err = mark
+	}
+	return true, raced, err
 }
 
 func (w *walk) compare(ctx context.Context, n node, nm name, path string) (change diff.Change, child *node, err error) {

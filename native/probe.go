@@ -2,7 +2,6 @@ package native
 
 import (
 	"fmt"
-	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -47,9 +46,6 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 		}
 	}
 	p := &probe{ref: inode.Ref{Dir: dir, Name: name}}
-	if name == "." || name == ".." { // only a redirect can say so
-		return nil, &MarkError{Path: dir.DisplayPath(name), Xattr: l.marks.Redirect, Reason: "it has a component " + name, Err: syscall.EACCES}
-	}
 	switch err := dir.Stat(name, sys.StatAll, &p.ref.Stat); {
 	case err == nil:
 	case notFound(err):
@@ -59,10 +55,7 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 	}
 	if !p.absent {
 		if p.ref.Stat.MountRoot {
-			return nil, &diff.UnsupportedError{
-				Op:     "read " + dir.DisplayPath(name),
-				Reason: "something is mounted there, inside a layer, and hides what the overlay sees; run as root",
-			}
+			return nil, hidden(dir, name)
 		}
 		err := dir.Use(func(fd int) (err error) {
 			p.whiteout, err = l.marks.Is(fd, name, &p.ref.Stat)
@@ -74,6 +67,14 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 	}
 	l.probes = append(l.probes, p)
 	return p, nil
+}
+
+// hidden says that name in dir can't be read because of a mount.
+func hidden(dir *fswalk.Dir, name string) error {
+	return &diff.UnsupportedError{
+		Op:     "read " + dir.DisplayPath(name),
+		Reason: "something is mounted there, inside a layer, and hides what the overlay sees; run as root",
+	}
 }
 
 // child returns the directory that p is, always the same.
@@ -154,7 +155,8 @@ func (p *probe) redirect(l *lookup) (string, error) {
 }
 
 // MarkError says that an entry of a layer has a mark which the kernel refuses
-// to follow: a lookup of the name through the mount fails with Err.
+// to follow: a lookup of the name through the mount fails with Err or, where
+// only the data can't be had, opening it.
 type MarkError struct {
 	Path   string // of the entry, in its layer
 	Xattr  string

@@ -3,6 +3,7 @@ package native
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -54,7 +55,7 @@ func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.dat
 type object struct {
 	meta *inode.Ref // has the metadata
 	data *inode.Ref // has the content; differs from meta for a metacopy file
-	blob string     // has the content instead: an absolute path in the data-only layers
+	blob string     // has the content instead: an absolute path in the data-only layers, to which data redirects
 	dirs merged     // of a directory
 }
 
@@ -80,12 +81,23 @@ type lookup struct {
 
 // state goes with the search for a name from layer to layer downwards.
 type state struct {
-	want       string // name in the parent, or absolute path, to look for next
-	redirected bool   // want comes from a redirect
-	absLast    bool   // the redirect read last is absolute
-	dir        bool   // a directory was found: only directories merge with it
-	meta       bool   // what was found last is a metacopy file
-	halt       bool   // nothing lower counts
+	want     string   // name in the parent, or absolute path, to look for next
+	followed []*probe // what had the redirects that want comes from
+	absLast  bool     // the redirect read last is absolute
+	dir      bool     // a directory was found: only directories merge with it
+	meta     bool     // what was found last is a metacopy file
+	halt     bool     // nothing lower counts
+}
+
+// blame returns the entry whose redirect, of those that were followed, is the
+// last with a component name.
+func (st *state) blame(name string) *hit {
+	for _, p := range slices.Backward(st.followed) {
+		if slices.Contains(strings.Split(p.redir.value, "/"), name) {
+			return p.hit(0)
+		}
+	}
+	return st.followed[0].hit(0) // not reached: only a redirect brings the name up
 }
 
 func (st *state) absolute() bool { return strings.HasPrefix(st.want, "/") }
@@ -210,6 +222,9 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 	}
 	dir := start
 	for k, name := range names {
+		if name == "." || name == ".." {
+			return nil, markError(st.blame(name), l.marks.Redirect, "it has a component "+name, syscall.EACCES)
+		}
 		p, err := l.probe(dir, name)
 		if err != nil || p.absent {
 			return nil, err
@@ -275,7 +290,7 @@ func (l *lookup) redirect(p *probe, st *state, after int) error {
 		parts[len(parts)-after-1] = to
 		st.want = strings.Join(parts, "/")
 	}
-	st.redirected = true
+	st.followed = append(st.followed, p)
 	return nil
 }
 
@@ -285,8 +300,8 @@ func (l *lookup) permitted(st *state, up *hit, hits []*hit) error {
 	switch {
 	case st.meta && !l.features.Metacopy:
 		return markError(last(up, hits), l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
-	case st.redirected && !l.features.RedirectFollow:
-		return markError(last(up, hits), l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
+	case len(st.followed) > 0 && !l.features.RedirectFollow:
+		return markError(st.followed[len(st.followed)-1].hit(0), l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
 	}
 	return nil
 }
@@ -317,7 +332,7 @@ func newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
 		}
 	case up != nil && !upMeta:
 	case blob != "":
-		o.blob = blob
+		o.data, o.blob = &last(up, hits).ref, blob
 	default:
 		o.data = &last(up, hits).ref
 	}

@@ -22,7 +22,7 @@ import (
 //	chown       PATH UID:GID
 //	setxattr    PATH NAME=VALUE
 //	removexattr PATH NAME
-//	acl         PATH UID:PERM    an access ACL that names one user; PERM is 0 to 7
+//	acl         PATH [default:]UID:PERM   an ACL that names one user; PERM is 0 to 7
 //	capability  PATH HEX         security.capability, version 2, permitted mask
 //	utimes      PATH SECONDS[.FRACTION]
 //	unlink      PATH
@@ -111,7 +111,7 @@ func Attempt(root string, ops []Op) error {
 }
 
 // Refused reports whether an error says that an operation makes no sense where
-// it was tried, and nothing worse. EIO, ENOSPC or ESTALE are worse.
+// it was tried, and nothing worse, as EIO or ENOSPC would be.
 func Refused(err error) bool {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
@@ -119,7 +119,7 @@ func Refused(err error) bool {
 	}
 	switch errno {
 	case syscall.ENOENT, syscall.EEXIST, syscall.ENOTDIR, syscall.EISDIR, syscall.ENOTEMPTY,
-		syscall.EXDEV, syscall.EPERM, syscall.EBUSY, syscall.EINVAL, syscall.ELOOP,
+		syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EBUSY, syscall.EINVAL, syscall.ELOOP,
 		syscall.EOPNOTSUPP, syscall.ENXIO, syscall.ENODATA, syscall.ENAMETOOLONG, syscall.EMLINK,
 		syscall.ESTALE: // overlayfs, of a name whose inode it has under another one
 		return true

@@ -3,7 +3,6 @@ package testenv
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,31 +128,4 @@ func TestParseOp(t *testing.T) {
 			t.Errorf("ParseOp(%q) = %v, want an error", line, op)
 		}
 	}
-}
-
-func TestRandom(t *testing.T) {
-	if a, b := Random(7).String(), Random(7).String(); a != b {
-		t.Errorf("one seed, two cases:\n%s\n%s", a, b)
-	}
-	verbsSeen, done, all := map[string]bool{}, 0, 0
-	for seed := range uint64(12) {
-		c := Random(seed)
-		dir := Scratch(t, Tmpfs)
-		options := []string{"", "redirect_dir=on", "metacopy=on", "userxattr"}[seed%4]
-		m := Mount(t, Overlay{Lower: c.Lowers(t, dir, options), Upper: filepath.Join(dir, "upper"), Options: options})
-		for _, op := range c.Upper() {
-			all++
-			switch err := op.Apply(m); {
-			case err == nil:
-				done++
-				verbsSeen[op.Verb] = true
-			case !Refused(err):
-				t.Errorf("%v, in\n%s", err, c)
-			}
-		}
-	}
-	if done*3 < all {
-		t.Errorf("%d of %d operations were possible: the generator misses what is there", done, all)
-	}
-	t.Logf("%d of %d operations done, %d verbs", done, all, len(verbsSeen))
 }

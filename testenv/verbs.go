@@ -120,6 +120,7 @@ func doSetxattr(path, pair string) error {
 // and id. Owner, group and others keep what the mode gives them.
 func doACL(path, user string) error {
 	var uid, perm uint32
+	user, isDefault := strings.CutPrefix(user, "default:")
 	if _, err := fmt.Sscanf(user, "%d:%o", &uid, &perm); err != nil {
 		return fmt.Errorf("ACL %q: %w", user, err)
 	}
@@ -140,6 +141,9 @@ func doACL(path, user string) error {
 		acl = binary.LittleEndian.AppendUint16(acl, uint16(e[0]))
 		acl = binary.LittleEndian.AppendUint16(acl, uint16(e[1]))
 		acl = binary.LittleEndian.AppendUint32(acl, e[2])
+	}
+	if isDefault {
+		return xattr.LSet(path, "system.posix_acl_default", acl)
 	}
 	return xattr.LSet(path, "system.posix_acl_access", acl)
 }

@@ -5,17 +5,11 @@ import (
 	"strings"
 )
 
-// Numbers in comments are those of the trap scenarios in the description of
+// Numbers in brackets are those of the trap scenarios in the description of
 // overlayfs's on-disk format that this project keeps.
 
 var whiteoutCases = []testcase{
-	{name: "nothing done", why: "the mount itself writes to the upper root (5)",
-		lower: []string{"file d/f content=x; symlink l -> d"},
-	},
-	{name: "root", why: "the root's metadata is the upper directory's own",
-		lower: []string{"file f"}, upper: "dir . mode=700 uid=5 mtime=3 xattr.trusted.k=v",
-	},
-	{name: "unlink", // 1
+	{name: "unlink", why: "the simple case (1)",
 		lower: []string{"file f; file g; file d/h"}, ops: "unlink f; unlink d/h", want: "D /d/h; D /f",
 	},
 	{name: "unlink many", why: "whiteouts share an inode and are no hard links (16)",
@@ -49,17 +43,13 @@ var whiteoutCases = []testcase{
 	{name: "xattr whiteout that is none", why: "only an empty file is one", since: [2]int{6, 7},
 		lower: []string{"file f content=x"}, upper: "file f content=y xattr.trusted.overlay.whiteout=y", want: "C /f content",
 	},
-	{name: "escaped xattr whiteout", why: "an empty file with a nested overlay's attribute (49)", since: [2]int{6, 7},
-		lower: []string{"file f"}, upper: "file f xattr.trusted.overlay.overlay.whiteout=y; file g xattr.trusted.overlay.overlay.whiteout=y",
-		want: "C /f xattrs; A /g",
-	},
 	{name: "xattr whiteouts in lower", why: "part of the lower view", since: [2]int{6, 7},
 		lower: []string{"dir d xattr.trusted.overlay.opaque=x; file d/f xattr.trusted.overlay.whiteout=", "file d/f content=x; file d/g"},
 		ops:   "create d/f y; write d/g z", want: "A /d/f; C /d/g size,content,mtime",
 	},
 }
 
-var typeCases = []testcase{
+var opaqueCases = []testcase{
 	{name: "recreated directory", why: "opaque: what was there is deleted (7)",
 		lower: []string{"file d/old; file d/sub/x; file d/both content=1"},
 		ops:   "rmtree d; mkdir d; create d/n x; create d/both 2; utimes d/both 1000000000", want: "C /d/both content; A /d/n; D /d/old; D /d/sub",
@@ -68,7 +58,7 @@ var typeCases = []testcase{
 		lower: []string{"file d/f content=x; symlink d/l -> f mtime=7"},
 		ops:   "rmtree d; mkdir d; create d/f x; utimes d/f 1000000000; symlink d/l f; utimes d/l 7",
 	},
-	{name: "new directory", // 8
+	{name: "new directory", why: "no marker with plain options, and none is needed (8)",
 		lower: []string{"dir d"}, ops: "mkdir new; create new/f x; mkdir d/e 700", want: "A /d/e; A /new; A /new/f",
 	},
 	{name: "new opaque directory", why: "opaque without lower deletes nothing (9)",
@@ -77,7 +67,7 @@ var typeCases = []testcase{
 	{name: "below an opaque directory", why: "directories below it don't merge either",
 		lower: []string{"file d/e/f; file d/e/g"}, upper: "dir d xattr.trusted.overlay.opaque=y; file d/e/f", want: "D /d/e/g",
 	},
-	{name: "opaque over a file",
+	{name: "opaque over a file", why: "there is nothing to hide",
 		lower: []string{"file d; symlink l -> d"}, upper: "dir d xattr.trusted.overlay.opaque=y; file d/f; dir l", want: "C /d type; A /d/f; C /l type",
 	},
 	{name: "opaque on roots", why: "never read there (51)",
@@ -95,6 +85,9 @@ var typeCases = []testcase{
 	{name: "opaque on a file", why: "ignored there",
 		lower: []string{"file f content=x"}, upper: "file f content=x xattr.trusted.overlay.opaque=y",
 	},
+}
+
+var typeCases = []testcase{
 	{name: "type changes", why: "one modify each (12)",
 		lower: []string{"file f1; file d1/x; file f2; symlink l -> f1; fifo p; file s; char c 1:3"},
 		ops: "todir f1; create f1/n x; tofile d1 y; unlink f2; symlink f2 f1; unlink l; mkdir l; tofile p z; unlink s; mknod s socket; " +
@@ -104,7 +97,7 @@ var typeCases = []testcase{
 	{name: "symlink to a directory becomes a directory", why: "the lower link must not be followed (13)",
 		lower: []string{"file target/f; file target/g; symlink d -> target"}, ops: "todir d; create d/f x", want: "C /d type; A /d/f",
 	},
-	{name: "directory becomes a symlink to what it was",
+	{name: "directory becomes a symlink to what it was", why: "the link must not be followed",
 		lower: []string{"file d/f; file e/f"}, ops: "rmtree d; symlink d e", want: "C /d type",
 	},
 }
@@ -122,7 +115,7 @@ var stackCases = []testcase{
 	{name: "whiteout in the lowest layer", why: "the lower view lacks it",
 		lower: []string{"dir d", "whiteout w; whiteout v; whiteout d/w"}, upper: "file w; whiteout v", want: "A /w",
 	},
-	{name: "opaque in the middle",
+	{name: "opaque in the middle", why: "what is below it is not in the old view either",
 		lower: []string{"dir d xattr.trusted.overlay.opaque=y; file d/a", "file d/b; file d/a content=old"},
 		ops:   "write d/a x; create d/b y", want: "C /d/a size,content,mtime; A /d/b",
 	},
@@ -132,7 +125,7 @@ var stackCases = []testcase{
 	{name: "file between directories, lower only", why: "the lowest directory does not merge with the topmost",
 		lower: []string{"file x/a", "file x", "file x/b; file x/a content=old"}, ops: "write x/a z; create x/b z", want: "C /x/a size,content,mtime; A /x/b",
 	},
-	{name: "symlink between directories",
+	{name: "symlink between directories", why: "it ends the merge as any file does",
 		lower: []string{"file x/a", "symlink x -> y", "file x/b; file y/c"}, ops: "unlink x/a", want: "D /x/a",
 	},
 	{name: "file shadows file", why: "the topmost counts",
@@ -147,7 +140,7 @@ var stackCases = []testcase{
 // deepCase has a stack of n layers; each adds a file and hides the one before.
 func deepCase(n int) testcase {
 	c := testcase{
-		name: fmt.Sprintf("%d layers", n),
+		name: fmt.Sprintf("%d layers", n), why: "more than images have",
 		ops:  fmt.Sprintf("write d/f%d x; unlink all/f1; create d/f1 x", n),
 		want: fmt.Sprintf("D /all/f1; A /d/f1; C /d/f%d size,content,mtime", n),
 	}
@@ -168,7 +161,7 @@ var nameCases = []testcase{
 		ops:   `unlink a/b; unlink a-b; unlink "a b"; unlink "a\x01"; unlink a.b; unlink a/b-c; unlink a/b.d`,
 		want:  `D /a/b; D /a/b-c; D /a/b.d; A /a/c; D "/a\x01"; D /a b; D /a-b; D /a.b`,
 	},
-	{name: "path order across layers",
+	{name: "path order across layers", why: "entries of all layers in one order",
 		lower: []string{"dir a; file a/z", "file a-b", "file a/y; file a.b"}, upper: "file a/x; file a!; file a0; dir a-c; file a-c/d",
 		ops:  "unlink a-b; unlink a.b; unlink a/z; write a/y w",
 		want: "A /a/x; C /a/y size,content,mtime; D /a/z; A /a!; D /a-b; A /a-c; A /a-c/d; D /a.b; A /a0",
@@ -186,11 +179,11 @@ var nameCases = []testcase{
 		lower: []string{"file d/f; file f"}, ops: "create .wh.f x; create d/.wh.f x; create d/.wh..wh..opq x; unlink f",
 		want: "A /.wh.f; A /d/.wh..wh..opq; A /d/.wh.f; D /f",
 	},
-	{name: "long names",
+	{name: "long names", why: "255 bytes, the longest that there are",
 		lower: []string{"file " + strings.Repeat("n", 255)}, ops: "write " + strings.Repeat("n", 255) + " x; create " + strings.Repeat("m", 255) + " x",
 		want: "A /" + strings.Repeat("m", 255) + "; C /" + strings.Repeat("n", 255) + " size,content,mtime",
 	},
-	{name: "deep path",
+	{name: "deep path", why: "deeper than a path may be long when layers' own paths come before it",
 		lower: []string{"file " + strings.Repeat("d/", 120) + "f"}, ops: "unlink " + strings.Repeat("d/", 120) + "f",
 		want: "D /" + strings.Repeat("d/", 120) + "f",
 	},

@@ -1,4 +1,4 @@
-package difftest_test
+package difftest
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/diff/difftest"
 	"github.com/overlaydiff/overlaydiff/testenv"
 	"github.com/overlaydiff/overlaydiff/testenv/refdiff"
 )
@@ -93,7 +92,7 @@ func (e *refEngine) convert(c refdiff.Change) (diff.Change, error) {
 	return diff.Change{Kind: kind, What: what, Path: c.Path, Entry: entry}, nil
 }
 
-func TestRun(t *testing.T) { difftest.Run(t, openRef) }
+func TestRun(t *testing.T) { Run(t, openRef) }
 
 func TestRunRandom(t *testing.T) {
 	refuse := func(ctx context.Context, tb testing.TB, s diff.Stack) (diff.Engine, error) {
@@ -102,5 +101,5 @@ func TestRunRandom(t *testing.T) {
 		}
 		return &refEngine{refuse: &diff.UnsupportedError{Op: "test", Reason: "refuses in the walk"}}, nil
 	}
-	difftest.RunRandom(t, difftest.RandomOptions{}, map[string]difftest.Opener{"fake": openRef, "refuses": refuse})
+	RunRandom(t, RandomOptions{Cases: len(allMounts)}, map[string]Opener{"fake": openRef, "refuses": refuse})
 }

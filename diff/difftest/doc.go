@@ -9,9 +9,12 @@
 // context.Canceled after a cancel.
 //
 // [RunRandom] does the same with random layer stacks on all file systems and
-// mount options, for several engines at once. A failure prints the seed and the
-// script of the case; OVERLAYDIFF_SEED=N runs that one again, with all options.
-// OVERLAYDIFF_CASES=N sets the number of cases on each file system.
+// mount options, for several engines at once. What fails is shrunk to the few
+// operations that it takes and printed as a script for [RunScript], beside the
+// seed: OVERLAYDIFF_SEED=N runs that case alone. OVERLAYDIFF_CASES=N sets the
+// number of cases on each file system; with both, N cases from that seed on.
+//
+// [Survey] returns what engines make of the table, as data.
 //
 // A test of an engine is
 //

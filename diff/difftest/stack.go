@@ -28,7 +28,7 @@ type overlay struct {
 
 // mount mounts the new view, has work done to it, and mounts the old view: the
 // lower layers alone, which must be two at least.
-func (o overlay) mount(t *testing.T, work func(merged string)) *views {
+func (o overlay) mount(t testing.TB, work func(merged string)) *views {
 	t.Helper()
 	workdir := filepath.Join(o.dir, "work")
 	merged := testenv.Mount(t, testenv.Overlay{Lower: o.lower, Data: o.data, Upper: o.upper, Work: workdir, Options: o.options})

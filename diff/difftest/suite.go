@@ -50,47 +50,58 @@ func split(s string) []string {
 // Run runs the conformance suite on every file system.
 func Run(t *testing.T, open Opener) {
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
-		for _, c := range cases() {
-			t.Run(c.name, func(t *testing.T) { c.run(t, fs, open) })
+		for _, g := range groups {
+			for _, c := range g.cases {
+				t.Run(c.name, func(t *testing.T) { c.run(t, fs, open) })
+			}
 		}
 	})
 }
 
-func (c testcase) run(t *testing.T, fs testenv.FS, open Opener) {
-	t.Helper()
-	v := c.build(t, fs)
-	want, err := reference(v)
-	if (err != nil) != c.fails {
-		t.Fatalf("reference: error %v; want one: %v", err, c.fails)
-	}
-	if d := cmp.Diff(split(c.want), lines(want.changes)); d != "" {
-		t.Fatalf("the expectation is wrong on this kernel; %s (-expected +reference):\n%s", c.why, d)
-	}
-	e, err := open(t.Context(), t, v.stack)
-	if err == nil {
-		err = checkAnswer(t.Context(), e, v, want)
-		if err == nil && !c.fails {
-			err = checkContract(t.Context(), e, c.ghosts)
-		}
-		if cerr := e.Close(); cerr != nil {
-			t.Errorf("close: %v", cerr)
-		}
-	}
-	if c.fails {
-		if err == nil {
-			t.Errorf("the engine has an answer, the mount has none: %s", c.why)
-		}
-		return
-	}
+func (c testcase) run(tb testing.TB, fs testenv.FS, open Opener) {
+	tb.Helper()
+	err := c.ask(tb, fs, open, func(e diff.Engine) error { return checkContract(tb.Context(), e, c.ghosts) })
 	if err != nil && c.mayRefuse && errors.Is(err, diff.ErrUnsupported) {
-		t.Skipf("the engine refuses: %v", err)
+		tb.Skipf("the engine refuses: %v", err)
 	}
 	if err != nil {
-		t.Errorf("%v\n%s", err, c.why)
+		tb.Errorf("%v\n%s", err, c.why)
 	}
 }
 
-func (c testcase) build(t *testing.T, fs testenv.FS) *views {
+// ask makes the case and returns what is wrong with the engine's answer or,
+// where that is right, what more finds. The error matches diff.ErrUnsupported if
+// the engine has none.
+func (c testcase) ask(tb testing.TB, fs testenv.FS, open Opener, more func(diff.Engine) error) error {
+	tb.Helper()
+	v := c.build(tb, fs)
+	want, err := reference(v)
+	if (err != nil) != c.fails {
+		tb.Fatalf("reference: error %v; want one: %v", err, c.fails)
+	}
+	if d := cmp.Diff(split(c.want), lines(want.changes)); d != "" {
+		tb.Fatalf("the expectation is wrong on this kernel; %s (-expected +reference):\n%s", c.why, d)
+	}
+	e, err := open(tb.Context(), tb, v.stack)
+	if err == nil {
+		err = checkAnswer(tb.Context(), e, v, want)
+		if err == nil && !c.fails {
+			err = more(e)
+		}
+		if cerr := e.Close(); cerr != nil {
+			tb.Errorf("close: %v", cerr)
+		}
+	}
+	switch {
+	case c.fails && err == nil:
+		return errors.New("the engine has an answer, the mount has none")
+	case c.fails:
+		return nil
+	}
+	return err
+}
+
+func (c testcase) build(t testing.TB, fs testenv.FS) *views {
 	t.Helper()
 	if release, older := kernelOlder(c.since); older {
 		t.Skipf("needs kernel %d.%d, this is %s", c.since[0], c.since[1], release)
@@ -121,13 +132,27 @@ func kernelOlder(than [2]int) (release string, older bool) {
 	return strings.TrimSpace(string(b)), major < than[0] || major == than[0] && minor < than[1]
 }
 
-// cases returns the table, which is in several files.
-func cases() []testcase {
-	var all []testcase
-	for _, table := range [][]testcase{
-		whiteoutCases, copyUpCases, linkCases, typeCases, nameCases, stackCases, userxattrCases, redirectCases, featureCases,
-	} {
-		all = append(all, table...)
-	}
-	return all
+// group is a feature or trap of overlayfs and the cases about it.
+type group struct {
+	name  string
+	about string
+	cases []testcase
+}
+
+var groups = []group{
+	{"Whiteouts", "A deleted name is a character device 0:0 in the upper directory, or an empty file with an attribute.", whiteoutCases},
+	{"Opaque directories", "A directory marked opaque hides the lower directories of its name.", opaqueCases},
+	{"Copy-up", "What is changed is first copied to the upper directory, whole: that it is there does not say that it changed.", copyUpCases},
+	{"Hard links", "Several names of one inode, in layers that copy names one by one.", linkCases},
+	{"Type changes", "A name that was a directory and is a file now, and so on.", typeCases},
+	{"redirect_dir", "A renamed directory stays in the lower layer; the upper one has an empty directory that names the old path.", redirectCases},
+	{"metacopy", "After a chmod the upper directory has a file with the new metadata and a hole of the right size; the content is in a lower layer.", metacopyCases},
+	{"index", "Names of one lower inode stay one inode when it is changed; the changed inode may be in the work directory alone.", indexCases},
+	{"nfs_export", "Every changed inode is in the index.", nfsExportCases},
+	{"userxattr", "Markers are user.overlay.* attributes, which a container may set itself; only the mount options tell which count.", userxattrCases},
+	{"Nested overlays", "Markers of an overlay inside the overlay are escaped in the layers.", nestedCases},
+	{"Data-only layers", "A layer that shows no names and has the content of metacopy files.", dataCases},
+	{"Options without a trace", "They leave nothing in the layers.", plainOptionCases},
+	{"Stacks of layers", "What the lower layers show together is what the upper one is compared with.", stackCases},
+	{"Names and order", "Names are bytes, and paths are ordered component by component.", nameCases},
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
@@ -14,13 +15,14 @@ import (
 // meant.
 var ErrSwapped = errors.New("it was replaced while it was read")
 
-// DefaultDescriptors is how many directories a pool keeps open if it is not
-// told otherwise.
+// DefaultDescriptors is how many directories a pool keeps open at most if it is
+// not told otherwise.
 const DefaultDescriptors = 256
 
 // Pool hands out descriptors of directories and keeps at most a set number
 // open. When one more is needed it closes the one that was unused longest;
-// if all are in use it goes over. Safe for concurrent use.
+// if all are in use it goes over. When the process has no descriptors left it
+// keeps fewer from then on. Safe for concurrent use.
 type Pool struct {
 	mu    sync.Mutex
 	limit int
@@ -29,10 +31,16 @@ type Pool struct {
 }
 
 // NewPool returns a pool that keeps limit descriptors open, roots not counted;
-// 0 means [DefaultDescriptors].
+// 0 means [DefaultDescriptors], or a quarter of what the process may have if
+// that is less: the roots, files that are read and the rest of the process need
+// some, too.
 func NewPool(limit int) *Pool {
 	if limit <= 0 {
 		limit = DefaultDescriptors
+		var allowed syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &allowed); err == nil {
+			limit = int(max(1, min(uint64(limit), allowed.Cur/4)))
+		}
 	}
 	p := &Pool{limit: limit}
 	p.idle.prev, p.idle.next = &p.idle, &p.idle
@@ -141,9 +149,12 @@ func (d *Dir) acquire() (int, error) {
 	for p := d.parent; !p.pin(); p = p.parent {
 		path = append(path, p)
 	}
-	for _, c := range slices.Backward(path) {
+	for i, c := range slices.Backward(path) {
 		err := c.openPinned()
-		c.parent.release()
+		// What was opened only to get further is the first to be closed again.
+		// Else two walks deeper than the pool's limit would close each other's
+		// directories all the time, and each would come from the root again.
+		c.parent.releaseTo(i < len(path)-1)
 		if err != nil {
 			return -1, err
 		}
@@ -169,6 +180,9 @@ func (d *Dir) pin() bool {
 // openPinned opens d, whose parent is pinned, and pins it.
 func (d *Dir) openPinned() error {
 	fd, err := sys.OpenDirAt(d.parent.fd, d.name)
+	for err == syscall.EMFILE && d.pool.shrink() { //nolint:errorlint // sys returns it bare
+		fd, err = sys.OpenDirAt(d.parent.fd, d.name)
+	}
 	if err == nil && d.known {
 		err = d.verify(fd)
 	}
@@ -217,15 +231,19 @@ func (d *Dir) verify(fd int) error {
 	return nil
 }
 
-func (d *Dir) release() {
-	if spare := d.pool.drop(d); spare >= 0 {
+func (d *Dir) release() { d.releaseTo(false) }
+
+// releaseTo is release; with first, d is the first to be closed when another
+// directory needs a descriptor, else the last.
+func (d *Dir) releaseTo(first bool) {
+	if spare := d.pool.drop(d, first); spare >= 0 {
 		sys.Close(spare)
 	}
 }
 
 // drop is the inverse of a pin; it returns a descriptor that is to be closed, -1
 // if none.
-func (p *Pool) drop(d *Dir) (spare int) {
+func (p *Pool) drop(d *Dir, first bool) (spare int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d.users--
@@ -233,11 +251,30 @@ func (p *Pool) drop(d *Dir) (spare int) {
 		return -1
 	}
 	d.prev, d.next = p.idle.prev, &p.idle
+	if first {
+		d.prev, d.next = &p.idle, p.idle.next
+	}
 	d.prev.next, d.next.prev = d, d
 	if p.open > p.limit {
 		return p.evict()
 	}
 	return -1
+}
+
+// shrink keeps half as many directories open as now, for good, and returns
+// false if that frees no descriptor.
+func (p *Pool) shrink() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	freed := false
+	for p.limit = p.open / 2; p.open > p.limit; freed = true {
+		spare := p.evict()
+		if spare < 0 {
+			break
+		}
+		sys.Close(spare)
+	}
+	return freed
 }
 
 // evict takes the directory that was unused longest out of the pool and returns
