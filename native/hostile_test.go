@@ -211,7 +211,7 @@ func TestHostile_Refused(t *testing.T) {
 		"d/sub": syscall.EINVAL, "d/": syscall.EINVAL, "../d": syscall.EINVAL, "../../../../../etc": syscall.EINVAL,
 		"..": syscall.EACCES, ".": syscall.EACCES, "/..": syscall.EACCES, "/.": syscall.EACCES, "/../../../etc": syscall.EACCES,
 		"/d/..": syscall.EACCES, "/d/../d": syscall.EACCES, "/d/./sub": syscall.EACCES,
-		"/\x00d": syscall.EINVAL, "/d/\x00": syscall.EINVAL, "..\x00d": syscall.EACCES,
+		"/\x00d": syscall.EINVAL, "/d/\x00": syscall.EINVAL, "..\x00d": syscall.EACCES, "\x00": syscall.EACCES, "\x00d": syscall.EACCES,
 	} {
 		quoted := fmt.Sprintf("%q", value)
 		cases = append(cases,

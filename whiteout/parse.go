@@ -20,7 +20,9 @@ func IsOpaque(value []byte) bool { return len(value) == 1 && value[0] == 'y' }
 // in it, or has an empty component. Components "." and ".." are refused when
 // the redirect is walked (EACCES), so no redirect leaves a layer.
 func ParseRedirect(value []byte) (string, error) {
-	if i := bytes.IndexByte(value, 0); i >= 0 {
+	if i := bytes.IndexByte(value, 0); i == 0 {
+		return ".", nil // an empty name passes here, too, and is refused like one when it is walked
+	} else if i > 0 {
 		value = value[:i]
 	}
 	s := string(value)

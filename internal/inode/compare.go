@@ -178,7 +178,7 @@ func (r *Ref) Open() (file int, err error) {
 		var err error
 		file, err = sys.OpenFileAt(fd, r.Name)
 		if err != nil {
-			return r.Dir.Wrap("open", r.Name, err)
+			return r.Dir.Wrap("open", r.Name, r.swapped(fd, err))
 		}
 		var st sys.Stat
 		err = sys.StatAt(file, "", sys.StatAll, &st)
@@ -191,6 +191,21 @@ func (r *Ref) Open() (file int, err error) {
 		return r.Dir.Wrap("open", r.Name, err)
 	})
 	return file, err
+}
+
+// swapped returns [ErrSwapped] instead of err, with which opening r failed, if r
+// is no longer what stat saw. What took its place fails in ways of its own: a
+// whiteout with ENXIO, or with EACCES on a nodev mount. Names that are exchanged
+// there and back change ctime, too.
+func (r *Ref) swapped(dirfd int, err error) error {
+	var now sys.Stat
+	if err := sys.StatAt(dirfd, r.Name, sys.StatAll, &now); err != nil {
+		return err
+	}
+	if now.Ino != r.Stat.Ino || now.Format() != r.Stat.Format() || now.Ctime != r.Stat.Ctime {
+		return ErrSwapped
+	}
+	return err
 }
 
 // Classify returns the change at path, where the old view shows from and the
