@@ -35,13 +35,8 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
 	m := meter{marks: whiteout.NamespaceOf(s.Features), linked: map[diff.Inode]struct{}{}}
-	root := pool.Root(tree.FD(), s.Upper)
-	var st sys.Stat
-	if err := root.Stat("", sys.StatAll, &st); err != nil {
-		return total, err
-	}
-	total.Inodes, total.DiskBytes = 1, st.Blocks*512
-	for part, err := range fswalk.Ordered(ctx, opts.Workers, measured{dir: root, isRoot: true}, m.expand) {
+	root := measured{dir: pool.Root(tree.FD(), s.Upper), isRoot: true}
+	for part, err := range fswalk.Ordered(ctx, opts.Workers, root, m.expand) {
 		if err != nil {
 			return total, err
 		}
@@ -114,7 +109,7 @@ func (t *tally) measure(ctx context.Context) error {
 	return t.at.dir.Use(func(fd int) error {
 		t.fd = fd
 		if t.at.names == nil {
-			return errors.Join(t.opaque(), t.list(ctx))
+			return t.directory(ctx)
 		}
 		for _, name := range t.at.names {
 			if err := t.entry(ctx, name); err != nil {
@@ -125,22 +120,35 @@ func (t *tally) measure(ctx context.Context) error {
 	})
 }
 
-// opaque counts the directory if it is marked. A mark on the root has no effect.
-func (t *tally) opaque() error {
-	if t.at.isRoot {
-		return nil
+// directory measures a directory and what is in it.
+func (t *tally) directory(ctx context.Context) error {
+	if err := sys.UsageAt(t.fd, "", &t.st); err != nil {
+		return t.at.dir.Wrap("fstat", "", err)
 	}
-	value, _, err := sys.GetXattr(t.fd, "", t.marks.Opaque)
-	if whiteout.IsOpaque(value) {
-		t.usage.OpaqueDirs++
+	t.usage.Inodes++
+	t.usage.DiskBytes += t.st.Blocks * 512
+	if !t.at.isRoot { // a mark there has no effect
+		t.at.dir.Identify(t.st.Dev, t.st.Ino)
+		value, _, err := sys.GetXattr(t.fd, "", t.marks.Opaque)
+		if err != nil {
+			return t.at.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
+		}
+		if whiteout.IsOpaque(value) {
+			t.usage.OpaqueDirs++
+		}
 	}
-	return t.at.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
+	return t.list(ctx)
 }
 
 func (t *tally) list(ctx context.Context) error {
 	n, rest := 0, []string(nil)
 	var failed error
-	err := t.at.dir.Visit(func(name string, _ uint8) bool {
+	err := t.at.dir.Visit(func(name string, typ uint8) bool {
+		if typ == sys.TypeDir { // measured once it is open, which saves looking it up twice
+			t.seen++
+			t.subdirectory(name)
+			return true
+		}
 		if n++; n <= share {
 			failed = t.entry(ctx, name)
 			return failed == nil
@@ -180,18 +188,21 @@ func (t *tally) entry(ctx context.Context, name string) error {
 	if hidden {
 		t.usage.Whiteouts++
 	}
-	isDir := st.Format() == sys.Directory
-	if !isDir && st.Nlink > 1 && t.counted(st) {
+	if st.Format() == sys.Directory {
+		t.subdirectory(name)
+		return nil
+	}
+	if st.Nlink > 1 && t.counted(st) {
 		return nil
 	}
 	t.usage.Inodes++
 	t.usage.DiskBytes += st.Blocks * 512
-	if isDir {
-		t.todo = append(t.todo, measured{dir: t.at.dir.Child(strings.Clone(name), st.Dev, st.Ino)})
-	} else {
-		t.usage.Bytes += st.Size
-	}
+	t.usage.Bytes += st.Size
 	return nil
+}
+
+func (t *tally) subdirectory(name string) {
+	t.todo = append(t.todo, measured{dir: t.at.dir.Child(strings.Clone(name), 0, 0)})
 }
 
 // counted reports whether the inode was counted under another name.

@@ -28,9 +28,12 @@ need util-linux unshare findmnt flock
 need e2fsprogs mkfs.ext4
 need xfsprogs mkfs.xfs
 need btrfs-progs mkfs.btrfs
+need erofs-utils mkfs.erofs
+need squashfs-tools mksquashfs
 need attr getfattr setfattr
 need acl getfacl setfacl
 need make make
+need perl-base perl
 # The race detector is built with a C compiler and the C library's headers.
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)

@@ -88,6 +88,14 @@ func (d *Dir) Child(name string, dev, ino uint64) *Dir {
 	return &Dir{pool: d.pool, parent: d, name: name, dev: dev, ino: ino, fd: -1}
 }
 
+// Identify tells d, which is in use, which inode it is if [Dir.Child] was not
+// told: 0, 0.
+func (d *Dir) Identify(dev, ino uint64) {
+	d.pool.mu.Lock()
+	defer d.pool.mu.Unlock()
+	d.dev, d.ino = dev, ino
+}
+
 // Same reports whether both are the same directory below the same root.
 func (d *Dir) Same(o *Dir) bool {
 	return d == o || d.parent != nil && o.parent != nil &&

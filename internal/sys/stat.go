@@ -82,7 +82,7 @@ func StatAt(dirfd int, name string, mask int, st *Stat) error {
 }
 
 // UsageAt is [StatAt] for measuring: it leaves times and MountRoot unset. The
-// older call that it makes is a tenth cheaper than statx.
+// older calls that it makes are a tenth cheaper than statx.
 func UsageAt(dirfd int, name string, st *Stat) error {
 	var c cname
 	if errno := c.set(name); errno != 0 {
@@ -90,8 +90,13 @@ func UsageAt(dirfd int, name string, st *Stat) error {
 	}
 	var s unix.Stat_t
 	for {
-		_, _, errno := syscall.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
-			uintptr(unsafe.Pointer(&s)), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, 0)
+		var errno syscall.Errno
+		if name == "" {
+			_, _, errno = syscall.Syscall(unix.SYS_FSTAT, uintptr(dirfd), uintptr(unsafe.Pointer(&s)), 0)
+		} else {
+			_, _, errno = syscall.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+				uintptr(unsafe.Pointer(&s)), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, 0)
+		}
 		switch errno {
 		case 0:
 			*st = Stat{
