@@ -191,7 +191,7 @@ func (d *Dir) openPinned() error {
 	for err == syscall.EMFILE && d.pool.shrink() { //nolint:errorlint // sys returns it bare
 		fd, err = sys.OpenDirAt(d.parent.fd, d.name)
 	}
-	if err == nil && d.known {
+	if err == nil {
 		err = d.verify(fd)
 	}
 	if err != nil {
@@ -224,19 +224,24 @@ func (p *Pool) add(d *Dir, fd int) (spare int) {
 	return spare
 }
 
-// verify refuses a directory that took the place of the one that was open
-// before: what is known of the one must not be said of the other.
+// verify closes fd and returns an error if d was open before and is another
+// directory now: what is known of the one must not be said of the other.
 func (d *Dir) verify(fd int) error {
+	d.pool.mu.Lock()
+	dev, ino, known := d.dev, d.ino, d.known
+	d.pool.mu.Unlock()
+	if !known {
+		return nil
+	}
 	var st sys.Stat
-	if err := sys.StatAt(fd, "", sys.StatInode, &st); err != nil {
-		sys.Close(fd)
-		return err
+	err := sys.StatAt(fd, "", sys.StatInode, &st)
+	if err == nil && (st.Ino != ino || st.Dev != dev) {
+		err = ErrSwapped
 	}
-	if st.Ino != d.ino || st.Dev != d.dev {
+	if err != nil {
 		sys.Close(fd)
-		return ErrSwapped
 	}
-	return nil
+	return err
 }
 
 func (d *Dir) release() { d.releaseTo(false) }
