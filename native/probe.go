@@ -101,7 +101,7 @@ func (p *probe) xattr(name string) (value []byte, ok bool, err error) {
 		dir, entry = p.child(), ""
 	}
 	err = dir.Use(func(fd int) (err error) {
-		value, ok, err = sys.GetXattr(fd, entry, name)
+		value, ok, err = sys.FindXattr(fd, entry, name)
 		return dir.Wrap("getxattr "+name, entry, err)
 	})
 	return value, ok, err

@@ -129,7 +129,7 @@ func (t *tally) directory(ctx context.Context) error {
 	t.usage.DiskBytes += t.st.Blocks * 512
 	if !t.at.isRoot { // a mark there has no effect
 		t.at.dir.Identify(t.st.Dev, t.st.Ino)
-		value, _, err := sys.GetXattr(t.fd, "", t.marks.Opaque)
+		value, _, err := sys.FindXattr(t.fd, "", t.marks.Opaque)
 		if err != nil {
 			return t.at.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
 		}

@@ -47,6 +47,15 @@ func GetXattr(dirfd int, name, attr string) (value []byte, ok bool, err error) {
 	return nil, false, errno
 }
 
+// FindXattr is [GetXattr] for attributes that hardly anything has: it asks
+// whether there is one first, which spares the kernel a buffer.
+func FindXattr(dirfd int, name, attr string) (value []byte, ok bool, err error) {
+	if ok, err = HasXattr(dirfd, name, attr); !ok || err != nil {
+		return nil, false, err
+	}
+	return GetXattr(dirfd, name, attr)
+}
+
 // HasXattr reports whether name in dirfd (dirfd itself if name is empty) has
 // the extended attribute.
 func HasXattr(dirfd int, name, attr string) (bool, error) {
