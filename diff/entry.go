@@ -49,42 +49,35 @@ func Compare(from, to *Entry, parts Parts) (What, error) {
 		return WhatType, nil
 	}
 	w := compareStat(from, to)
-	same := true
 	var err error
-	switch from.Type {
-	case Symlink:
+	var same bool
+	switch {
+	case from.Type == Symlink:
 		same, err = parts.SameTarget()
 		w |= when(!same, WhatTarget)
-	case File:
-		if w&WhatSize == 0 {
-			same, err = parts.SameContent()
-		} else {
-			same = false
-		}
+	case w&WhatSize != 0:
+		w |= WhatContent
+	case from.Type == File:
+		same, err = parts.SameContent()
 		w |= when(!same, WhatContent)
 	}
 	if err != nil {
 		return 0, err
 	}
-	same, err = parts.SameXattrs()
-	if err != nil {
+	if same, err = parts.SameXattrs(); err != nil {
 		return 0, err
 	}
 	return w | when(!same, WhatXattrs), nil
 }
 
 func compareStat(from, to *Entry) What {
-	w := when(from.Mode != to.Mode && from.Type != Symlink, WhatMode) |
+	isDevice := from.Type == Char || from.Type == Block
+	return when(from.Mode != to.Mode && from.Type != Symlink, WhatMode) |
 		when(from.UID != to.UID, WhatUID) |
 		when(from.GID != to.GID, WhatGID) |
+		when(from.Rdev != to.Rdev && isDevice, WhatDevice) |
+		when(from.Size != to.Size && from.Type == File, WhatSize) |
 		when(from.Mtime != to.Mtime && from.Type != Dir, WhatMtime)
-	switch from.Type {
-	case File:
-		w |= when(from.Size != to.Size, WhatSize)
-	case Char, Block:
-		w |= when(from.Rdev != to.Rdev, WhatDevice)
-	}
-	return w
 }
 
 func when(cond bool, w What) What {

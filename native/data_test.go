@@ -23,13 +23,17 @@ func TestDataOnly(t *testing.T) {
 	run(t, []testcase{
 		{
 			"several layers", "the first that has the path wins", layers{
-				on, []string{blob("f", "/b/1") + blob("g", "/b/2")}, []string{"dir b", "file b/1 content=data", "file b/1 content=DATA; file b/2 content=data"},
+				on,
+				[]string{blob("f", "/b/1") + blob("g", "/b/2")},
+				[]string{"dir b", "file b/1 content=data", "file b/1 content=DATA; file b/2 content=data"},
 				"file f content=data; file g content=DATA",
 			}, "C /g content",
 		},
 		{
 			"the same blob", "at another name, and over another file", layers{
-				on, []string{blob("f", "/b/1") + blob("g", "/b/1") + blob("h", "/b/1") + blob("i", "/b/2")}, []string{"file b/1 content=data; file b/2 content=tada"},
+				on,
+				[]string{blob("f", "/b/1") + blob("g", "/b/1") + blob("h", "/b/1") + blob("i", "/b/2")},
+				[]string{"file b/1 content=data; file b/2 content=tada"},
 				"file f size=4 mode=600" + metacopy + "; whiteout g; file h size=4" + metacopy + redirect + "g; whiteout i",
 			}, "C /f mode; D /g; D /i",
 		},
@@ -55,7 +59,9 @@ func TestDataOnly(t *testing.T) {
 		},
 		{
 			"two regular layers", "the blob is asked for when those were", layers{
-				on, []string{blob("f", "/b/1") + blob("r", "/f"), "file f content=tada"}, []string{"file b/1 content=data"},
+				on,
+				[]string{blob("f", "/b/1") + blob("r", "/f"), "file f content=tada"},
+				[]string{"file b/1 content=data"},
 				"file f content=data; file r content=tada",
 			}, "",
 		},
@@ -83,7 +89,9 @@ func TestDataOnly(t *testing.T) {
 
 	t.Run("not needed", func(t *testing.T) { // the reference would read it
 		layers{
-			on, []string{blob("f", "/no") + blob("g", "/no") + blob("h", "/no") + blob("i", "/no")}, []string{"dir b"},
+			on,
+			[]string{blob("f", "/no") + blob("g", "/no") + blob("h", "/no") + blob("i", "/no")},
+			[]string{"dir b"},
 			"file f size=4 mode=600" + metacopy + "; whiteout g; file h size=5; dir i",
 		}.make(t, testenv.Scratch(t, testenv.Tmpfs)).agrees(t, []string{"C /f mode", "D /g", "C /h size,content", "C /i type"})
 	})

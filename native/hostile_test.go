@@ -76,7 +76,8 @@ func TestHostile_NothingOutsideIsRead(t *testing.T) {
 		{"redirect through a symlink", "", layers{lower: []string{link("l"), link("l")}, upper: "dir e" + redirect + "/l/d; dir g" + redirect + "/l/d/sub"}, "A /e; A /g"},
 		{
 			"metacopy redirect in a lower layer to a symlink", "a file without data is an error, so it is hidden",
-			layers{lower: []string{"whiteout m", "file m size=6 xattr.trusted.overlay.metacopy=" + redirect + "/l", link("l")}, options: "metacopy=on"}, "",
+			layers{lower: []string{"whiteout m", "file m size=6 xattr.trusted.overlay.metacopy=" + redirect + "/l", link("l")}, options: "metacopy=on"},
+			"",
 		},
 		{"proc", "magic links neither", layers{lower: []string{"symlink l -> /proc/self/root"}, upper: "dir e" + redirect + "/l" + c.path}, "A /e"},
 		{"fifo", "nobody waits for its other end", layers{lower: []string{"fifo d; file e/f"}, upper: "file d/f; fifo e"}, "C /d type; A /d/f; C /e type"},
@@ -87,7 +88,8 @@ func TestHostile_NothingOutsideIsRead(t *testing.T) {
 		{"redirect to a whiteout", "", layers{lower: []string{"whiteout w", "file w/f"}, upper: "dir e" + redirect + "w; dir g" + redirect + "/w"}, "A /e; A /g"},
 		{
 			"special files with content", "compared by their inodes, never opened",
-			layers{lower: []string{"fifo p; char c 1:5; block b 7:99; socket s"}, upper: "fifo p; char c 1:5; block b 7:99; socket s"}, "",
+			layers{lower: []string{"fifo p; char c 1:5; block b 7:99; socket s"}, upper: "fifo p; char c 1:5; block b 7:99; socket s"},
+			"",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -109,11 +111,13 @@ func TestHostile_Redirects(t *testing.T) {
 		{"to itself, absolute", "", layers{lower: []string{"file a/f"}, upper: "dir a" + redirect + "/a"}, ""},
 		{"loop in the upper", "each is resolved below: they change places", layers{lower: []string{"file a/x; file b/y"}, upper: "dir a" + redirect + "b; dir b" + redirect + "a"}, "D /a/x; A /a/y; A /b/x; D /b/y"},
 		{
-			"loop in a lower layer", "", layers{lower: []string{"dir a" + redirect + "b; dir b" + redirect + "/a", "file a/x; file b/y"}, upper: "file a/z"},
+			"loop in a lower layer", "",
+			layers{lower: []string{"dir a" + redirect + "b; dir b" + redirect + "/a", "file a/x; file b/y"}, upper: "file a/z"},
 			"A /a/z",
 		},
 		{
-			"loop through layers", "a is b is a again", layers{lower: []string{"dir b" + redirect + "a", "dir a" + redirect + "b", "file b/y"}, upper: "dir a" + redirect + "b; whiteout b"},
+			"loop through layers", "a is b is a again",
+			layers{lower: []string{"dir b" + redirect + "a", "dir a" + redirect + "b", "file b/y"}, upper: "dir a" + redirect + "b; whiteout b"},
 			"D /b",
 		},
 		{"to its own child", "", layers{lower: []string{"file a/a/f"}, upper: "dir a" + redirect + "/a/a; whiteout a/a"}, "D /a/a; A /a/f"},
@@ -136,7 +140,8 @@ func TestHostile_Redirects(t *testing.T) {
 			"A /e; A /g; A /g/f; D /o; D /r",
 		},
 		{
-			"metacopy redirects in a loop", "", layers{options: "metacopy=on", lower: []string{"file a content=aa; file b content=bb"}, upper: "file a size=2 xattr.trusted.overlay.metacopy=" + redirect + "b; file b size=2 xattr.trusted.overlay.metacopy=" + redirect + "/a"},
+			"metacopy redirects in a loop", "",
+			layers{options: "metacopy=on", lower: []string{"file a content=aa; file b content=bb"}, upper: "file a size=2 xattr.trusted.overlay.metacopy=" + redirect + "b; file b size=2 xattr.trusted.overlay.metacopy=" + redirect + "/a"},
 			"C /a content; C /b content",
 		},
 		{
@@ -198,13 +203,15 @@ func TestHostile_Refused(t *testing.T) {
 		{"userxattr follows none", layers{"userxattr", []string{"file d/f"}, nil, "dir e xattr.user.overlay.redirect=d"}, "redirect of upper/e", syscall.EPERM},
 		{"metacopy not resolved", layers{"metacopy=off", []string{"file e content=data"}, nil, "file e" + metacopy}, "metacopy of upper/e", syscall.EPERM},
 		{
-			"lower metacopy not resolved, below a file", layers{"metacopy=off", []string{"file e" + metacopy, "file e content=data"}, nil, "file e content=tada"},
+			"lower metacopy not resolved, below a file",
+			layers{"metacopy=off", []string{"file e" + metacopy, "file e content=data"}, nil, "file e content=tada"},
 			"metacopy of lower1/e", syscall.EPERM,
 		},
 	}
 	cases = append(cases, refusal{
 		"the blob's directory is in a regular layer, too: the kernel looks no further",
-		layers{"metacopy=on", []string{blob("e", "/b/1"), "dir b"}, []string{"file b/1 content=data"}, "file e"}, "metacopy of lower1/e", syscall.EIO,
+		layers{"metacopy=on", []string{blob("e", "/b/1"), "dir b"}, []string{"file b/1 content=data"}, "file e"},
+		"metacopy of lower1/e", syscall.EIO,
 	})
 	for value, errno := range map[string]syscall.Errno{
 		"": syscall.EINVAL, "/": syscall.EINVAL, "//": syscall.EINVAL, "/d/": syscall.EINVAL, "//d": syscall.EINVAL, "/d//sub": syscall.EINVAL,
@@ -219,7 +226,8 @@ func TestHostile_Refused(t *testing.T) {
 			refusal{"lower directory: " + quoted, layers{lower: []string{"dir e" + redirect + quoted, below}, upper: "file e/g"}, "redirect of lower1/e", errno},
 			refusal{"metacopy file: " + quoted, layers{"metacopy=on", []string{below}, nil, "file e" + metacopy + redirect + quoted}, "redirect of upper/e", errno},
 			refusal{
-				"on the way: " + quoted, layers{lower: []string{"dir on" + redirect + quoted + "; dir on/e", below}, upper: "dir e" + redirect + "/on/e"},
+				"on the way: " + quoted,
+				layers{lower: []string{"dir on" + redirect + quoted + "; dir on/e", below}, upper: "dir e" + redirect + "/on/e"},
 				"redirect of lower1/on", errno,
 			},
 		)

@@ -25,21 +25,24 @@ func TestMarks(t *testing.T) {
 				options: "redirect_dir=on,metacopy=on", lower: []string{"file d/f; file e/f; file f content=data; file g content=data; file h"},
 				upper: "dir d xattr.user.overlay.opaque=y; dir e xattr.user.overlay.redirect=d; file f content=tada xattr.user.overlay.metacopy=; " +
 					"file g content=data xattr.user.overlay.origin=x; file h xattr.user.overlay.whiteout=y; file n xattr.user.overlay.whiteout=",
-			}, "C /d xattrs; C /e xattrs; C /f content,xattrs; C /g xattrs; C /h xattrs; A /n",
+			},
+			"C /d xattrs; C /e xattrs; C /f content,xattrs; C /g xattrs; C /h xattrs; A /n",
 		},
 		{
 			"trusted marks on a userxattr mount", "",
 			layers{
 				options: "userxattr", lower: []string{"file d/f; file e/f; file f content=data; file h"},
 				upper: "dir d" + opaque + "y; dir e" + redirect + ".." + "; file f content=tada" + metacopy + "; file h" + xwhite,
-			}, "C /d xattrs; C /e xattrs; C /f content,xattrs; C /h xattrs",
+			},
+			"C /d xattrs; C /e xattrs; C /f content,xattrs; C /h xattrs",
 		},
 		{
 			"user marks on a userxattr mount", "",
 			layers{
 				options: "userxattr", lower: []string{"file d/f; file e/f; file h; file i content=x"},
 				upper: "dir d xattr.user.overlay.opaque=y; dir e xattr.user.overlay.opaque=x; file h xattr.user.overlay.whiteout=; whiteout i",
-			}, "D /d/f; D /h; D /i",
+			},
+			"D /d/f; D /h; D /i",
 		},
 		{
 			"marks on the roots", "not read there, of whatever layer", layers{

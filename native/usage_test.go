@@ -130,11 +130,13 @@ func TestUsage_Counts(t *testing.T) {
 		},
 		{
 			"opaque", "dir ." + opaque + "y; dir a" + opaque + "y; dir a/b" + opaque + "y; dir c" + opaque + "x; dir d" + opaque + "yy; file f" + opaque + "y; dir u xattr.user.overlay.opaque=y",
-			diff.Features{}, diff.Usage{Inodes: 7, OpaqueDirs: 2},
+			diff.Features{},
+			diff.Usage{Inodes: 7, OpaqueDirs: 2},
 		},
 		{
 			"userxattr", "dir . xattr.user.overlay.opaque=y; dir a" + opaque + "y; dir a/b xattr.user.overlay.opaque=y; file x" + xwhite + "; file y xattr.user.overlay.whiteout=; whiteout w",
-			diff.Features{UserXattr: true}, diff.Usage{Inodes: 6, Whiteouts: 2, OpaqueDirs: 1},
+			diff.Features{UserXattr: true},
+			diff.Usage{Inodes: 6, Whiteouts: 2, OpaqueDirs: 1},
 		},
 		{"metacopy", "file m size=1000" + metacopy, diff.Features{Metacopy: true}, diff.Usage{Bytes: 1000, Inodes: 2}},
 	} {

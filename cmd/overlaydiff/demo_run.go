@@ -33,7 +33,7 @@ type answer struct {
 	sizeTime time.Duration
 }
 
-func (d *demo) run(ctx context.Context) error {
+func (d *demo) run(ctx context.Context) (err error) {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return &diff.UnsupportedError{Op: "run the demo", Reason: "this sandbox does not let a process change its own mounts (" + err.Error() + "): run it outside, as root"}
 	}
@@ -45,7 +45,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	defer func() { err = errors.Join(err, m.Close()) }()
 
 	out := d.cmd.OutOrStdout()
 	fmt.Fprintf(out, "An overlay over %s is mounted", diff.QuotePath(d.lower))

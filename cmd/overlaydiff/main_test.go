@@ -135,7 +135,7 @@ func asNobody() error {
 	return syscall.Exec(path, os.Args[1:], os.Environ())
 }
 
-// hold makes a directory its root and stays until its input ends: hold DIR
+// hold makes a directory its root and stays until its input ends: hold DIR.
 func hold() error {
 	if err := errors.Join(syscall.Chroot(os.Args[1]), os.Chdir("/")); err != nil {
 		return err

@@ -33,10 +33,10 @@ func (r *Ref) Entry() diff.Entry {
 		Inode:  diff.Inode{Dev: st.Dev, Ino: st.Ino},
 		Nlinks: st.Nlink,
 	}
-	switch e.Type {
-	case diff.Dir:
+	if e.Type == diff.Dir {
 		e.Size = 0
-	case diff.Char, diff.Block:
+	}
+	if e.Type == diff.Char || e.Type == diff.Block {
 		e.Rdev = st.Rdev
 	}
 	return e
