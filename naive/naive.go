@@ -75,7 +75,7 @@ type items = fswalk.Items[node, inode.Found]
 func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 	oldNames, newNames, err := n.list()
 	if inode.Vanished(err) && n.path != "/" {
-		raced(out, n.path)
+		out.Value(inode.Race(n.path))
 		return nil
 	}
 	if err != nil {
@@ -126,28 +126,7 @@ type visit struct {
 
 func (v *visit) run(out *items) error {
 	path := diff.Join(v.node.path, v.name)
-	var change diff.Change
-	var child *node
-	settled, race, err := inode.Settle(func() (err error) {
-		change, child, err = v.compare(path)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if race {
-		raced(out, path)
-	}
-	if !settled {
-		return nil
-	}
-	if change.Kind != 0 {
-		out.Value(inode.Found{Change: change})
-	}
-	if child != nil {
-		out.Child(*child)
-	}
-	return nil
+	return inode.Visit(path, out, inode.Settle, func() (diff.Change, *node, error) { return v.compare(path) })
 }
 
 func (v *visit) compare(path string) (change diff.Change, child *node, err error) {
@@ -218,7 +197,7 @@ func (n node) reportAbsent(absent []string, out *items) error {
 	}
 	for _, name := range absent {
 		if !listed[name] {
-			raced(out, diff.Join(n.path, name))
+			out.Value(inode.Race(diff.Join(n.path, name)))
 		}
 	}
 	return nil
@@ -233,10 +212,6 @@ func (n node) list() (oldNames, newNames []sys.Dirent, err error) {
 	}
 	newNames, err = n.new.List()
 	return oldNames, newNames, err
-}
-
-func raced(out *items, path string) {
-	out.Value(inode.Found{Raced: true, Change: diff.Change{Path: path}})
 }
 
 var _ diff.Engine = (*Engine)(nil)

@@ -136,7 +136,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	names, err := n.names(w.search.goesOn())
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
-			out.Value(raced(n.path))
+			out.Value(inode.Race(n.path))
 			return nil
 		}
 		return err
@@ -181,26 +181,9 @@ func (n *node) names(all bool) ([]name, error) {
 // visit compares one name.
 func (w *walk) visit(ctx context.Context, n node, nm name, out *items) error {
 	path := diff.Join(n.path, nm.name)
-	var change diff.Change
-	var child *node
-	settled, race, err := settle(func() (err error) {
-		change, child, err = w.compare(ctx, n, nm, path)
-		return err
-	})
+	err := inode.Visit(path, out, settle, func() (diff.Change, *node, error) { return w.compare(ctx, n, nm, path) })
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", diff.QuotePath(path), err)
-	}
-	if race {
-		out.Value(raced(path))
-	}
-	if !settled {
-		return nil
-	}
-	if change.Kind != 0 {
-		out.Value(inode.Found{Change: change})
-	}
-	if child != nil {
-		out.Child(*child)
 	}
 	return nil
 }
@@ -261,10 +244,6 @@ func (w *walk) compare(ctx context.Context, n node, nm name, path string) (chang
 		}
 	}
 	return change, child, err
-}
-
-func raced(path string) inode.Found {
-	return inode.Found{Raced: true, Change: diff.Change{Path: path}}
 }
 
 var _ diff.Engine = (*Engine)(nil)

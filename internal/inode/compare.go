@@ -16,9 +16,6 @@ import (
 type Pair struct {
 	Ctx      context.Context //nolint:containedctx // a Pair lives for one comparison
 	Old, New *Ref
-	// OldData and NewData have the content of regular files where that is not
-	// Old and New themselves.
-	OldData, NewData *Ref
 	// Visible maps the name of an extended attribute in the tree to the one
 	// that the view shows; nil: they are the same.
 	Visible func(name string) (string, bool)
@@ -116,14 +113,8 @@ var blocks = sync.Pool{New: func() any { return new([2][blockSize]byte) }}
 
 // SameContent implements [diff.Parts].
 func (p Pair) SameContent() (bool, error) {
-	from, to := p.OldData, p.NewData
-	if from == nil {
-		from = p.Old
-	}
-	if to == nil {
-		to = p.New
-	}
-	if p.New.Stat.Size == 0 || from.Same(to) {
+	from, to := p.Old, p.New
+	if to.Stat.Size == 0 || from.Same(to) {
 		return true, nil
 	}
 	a, err := from.Open()
@@ -139,7 +130,7 @@ func (p Pair) SameContent() (bool, error) {
 
 	buf, _ := blocks.Get().(*[2][blockSize]byte)
 	defer blocks.Put(buf)
-	size := p.New.Stat.Size
+	size := to.Stat.Size
 	sparse := isSparse(from) && isSparse(to)
 	for off := int64(0); off < size; off += blockSize {
 		if sparse { // what is a hole in both is equal

@@ -64,3 +64,37 @@ func Settle(read func() error) (settled, raced bool, err error) {
 	}
 	return false, true, nil
 }
+
+// Visit adds to out what compare finds at path: a change, and the node to
+// descend to. settle is [Settle] or something like it.
+func Visit[N any](
+	path string, out *fswalk.Items[N, Found],
+	settle func(read func() error) (settled, raced bool, err error),
+	compare func() (diff.Change, *N, error),
+) error {
+	var change diff.Change
+	var child *N
+	settled, raced, err := settle(func() (err error) {
+		change, child, err = compare()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if raced {
+		out.Value(Race(path))
+	}
+	if !settled {
+		return nil
+	}
+	if change.Kind != 0 {
+		out.Value(Found{Change: change})
+	}
+	if child != nil {
+		out.Child(*child)
+	}
+	return nil
+}
+
+// Race is what is found at a path that vanished while it was read.
+func Race(path string) Found { return Found{Raced: true, Change: diff.Change{Path: path}} }
