@@ -34,7 +34,7 @@ nothing is left behind, however it ends.`,
 			return launchDemo(cmd, lower)
 		},
 	}
-	cmd.Flags().StringVar(&lower, "lower", "/usr", "the tree to use as lower layer, a `DIR`ectory")
+	cmd.Flags().StringVar(&lower, "lower", "/usr", "`DIR` to use as lower layer")
 	cmd.Flags().StringVar(&inside, "inside", "", "")
 	if err := cmd.Flags().MarkHidden("inside"); err != nil {
 		panic(err)
