@@ -18,6 +18,7 @@ import (
 type Engine struct {
 	old, new Tree
 	proof    Proof
+	overlay  bool // one of them is on an overlay
 }
 
 // Tree is a directory tree: the descriptor of its root, open for reading, what
@@ -44,7 +45,9 @@ const (
 )
 
 // Open returns an engine for two trees, which it closes with itself.
-func Open(from, to Tree, proof Proof) *Engine { return &Engine{old: from, new: to, proof: proof} }
+func Open(from, to Tree, proof Proof) *Engine {
+	return &Engine{old: from, new: to, proof: proof, overlay: sys.IsOverlay(from.FD) || sys.IsOverlay(to.FD)}
+}
 
 // Name returns "naive".
 func (*Engine) Name() string { return "naive" }
@@ -142,7 +145,7 @@ func (v *visit) compare(path string) (change diff.Change, child *node, err error
 		if v.engine.proven(from, to) {
 			return 0, nil
 		}
-		return inode.Pair{Ctx: v.ctx, Old: from, New: to}.Compare()
+		return inode.Pair{Ctx: v.ctx, Old: from, New: to, PastSize: v.engine.overlay}.Compare()
 	})
 	if err == nil && to != nil && to.IsDir() {
 		child = &node{path: path, new: to.Child()}

@@ -3,6 +3,7 @@ package inode
 import (
 	"bytes"
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,9 @@ import (
 type Pair struct {
 	Ctx      context.Context //nolint:containedctx // a Pair lives for one comparison
 	Old, New *Ref
+	// PastSize: what is read may be longer than stat says. Overlayfs shows the
+	// size that a metacopy file claims, and the data that there is.
+	PastSize bool
 	// Visible maps the name of an extended attribute in the tree to the one
 	// that the view shows; nil: they are the same.
 	Visible func(name string) (string, bool)
@@ -114,7 +118,7 @@ var blocks = sync.Pool{New: func() any { return new([2][blockSize]byte) }}
 // SameContent implements [diff.Parts].
 func (p Pair) SameContent() (bool, error) {
 	from, to := p.Old, p.New
-	if to.Stat.Size == 0 || from.Same(to) {
+	if to.Stat.Size == 0 && !p.PastSize || from.Same(to) {
 		return true, nil
 	}
 	a, err := from.Open()
@@ -131,6 +135,9 @@ func (p Pair) SameContent() (bool, error) {
 	buf, _ := blocks.Get().(*[2][blockSize]byte)
 	defer blocks.Put(buf)
 	size := to.Stat.Size
+	if p.PastSize {
+		size = math.MaxInt64
+	}
 	sparse := isSparse(from) && isSparse(to)
 	for off := int64(0); off < size; off += blockSize {
 		if sparse { // what is a hole in both is equal
@@ -153,7 +160,7 @@ func (p Pair) SameContent() (bool, error) {
 		if na != nb || !bytes.Equal(buf[0][:na], buf[1][:nb]) {
 			return false, nil
 		}
-		if int64(na) < n { // both end early: the sizes are out of date alike
+		if int64(na) < n { // the end of both
 			break
 		}
 	}

@@ -120,3 +120,9 @@ func IsCasefolded(fd int) bool {
 	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
 	return err == nil && flags&casefold != 0
 }
+
+// IsOverlay reports whether fd is on an overlay.
+func IsOverlay(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
+}
