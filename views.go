@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/naive"
 )
@@ -94,37 +92,26 @@ func trees(ctx context.Context, oldDir, newDir string) (*naive.Engine, error) {
 	if err := refuseNested(oldDir, newDir); err != nil {
 		return nil, err
 	}
-	before, err := openDir("old", oldDir)
+	before, err := openDir(oldDir)
 	if err != nil {
 		return nil, err
 	}
-	after, err := openDir("new", newDir)
+	after, err := openDir(newDir)
 	if err != nil {
 		before.Close()
 		return nil, err
 	}
-	return naive.Open(before.tree(), after.tree(), naive.ProofNone), nil
+	tree := func(f *os.File) naive.Tree { return naive.Tree{FD: int(f.Fd()), Closer: f, Name: f.Name()} }
+	return naive.Open(tree(before), tree(after), naive.ProofNone), nil
 }
 
 // openDir opens a tree as a program sees it, with what is mounted inside.
-func openDir(which, path string) (dir, error) {
-	fd, err := sys.OpenDir(path)
+func openDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
-		return dir{}, &fs.PathError{Op: "open the " + which + " tree", Path: path, Err: err}
+		return nil, fmt.Errorf("compare two trees: %w", err)
 	}
-	return dir{fd, path}, nil
-}
-
-type dir struct {
-	fd   int
-	path string
-}
-
-func (d dir) tree() naive.Tree { return naive.Tree{FD: d.fd, Closer: d, Name: d.path} }
-
-func (d dir) Close() error {
-	sys.Close(d.fd)
-	return nil
+	return f, nil
 }
 
 // NestedError says that of two trees to compare one is inside the other.

@@ -40,8 +40,8 @@ func (s Side) String() string {
 }
 
 // OpenView mounts one side of a stack, read-only, with the features of
-// s.Features, and opens its root. The mount is then detached at once, so that
-// it ends with the last descriptor in it, however the process ends.
+// s.Features, and opens its root. No path ever leads to the mount, and it ends
+// with the last descriptor in it, however the process ends.
 //
 // The upper directory is mounted as one more lower layer, never for writing,
 // so that it may belong to a live overlay. What is written there meanwhile can

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -153,27 +154,28 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 // take the same directories of the lower layers, only what the upper names can,
 // unless all are asked for.
 func (n *node) names(all bool) ([]name, error) {
-	var lists [][]sys.Dirent
-	add := func(d *fswalk.Dir) error {
-		list, err := d.List()
-		lists = append(lists, list)
-		return err
-	}
-	lists = append(lists, nil)
+	lists := make([][]sys.Dirent, 1) // the upper directory's, if there is one
+	var err error
 	if n.new.upper != nil {
-		lists = lists[:0]
-		if err := add(n.new.upper); err != nil {
+		if lists[0], err = n.new.upper.List(); err != nil {
 			return nil, err
 		}
 	}
-	if all || !sameParts(n.old, n.new.lowers) {
-		for _, parts := range [][]part{n.old, n.new.lowers} {
-			for _, p := range parts {
-				if err := add(p.dir); err != nil {
-					return nil, err
-				}
-			}
+	if !all && sameParts(n.old, n.new.lowers) {
+		return union(lists), nil
+	}
+	lowers := slices.Clone(n.old)
+	for _, p := range n.new.lowers {
+		if !slices.ContainsFunc(n.old, p.same) {
+			lowers = append(lowers, p)
 		}
+	}
+	for _, p := range lowers {
+		list, err := p.dir.List()
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
 	}
 	return union(lists), nil
 }

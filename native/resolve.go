@@ -27,17 +27,9 @@ type merged struct {
 	lowers []part
 }
 
-func sameParts(a, b []part) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].layer != b[i].layer || !a[i].dir.Same(b[i].dir) {
-			return false
-		}
-	}
-	return true
-}
+func (p part) same(q part) bool { return p.layer == q.layer && p.dir.Same(q.dir) }
+
+func sameParts(a, b []part) bool { return slices.EqualFunc(a, b, part.same) }
 
 // resolver has what lookups of one stack share.
 type resolver struct {
