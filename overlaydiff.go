@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/features"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/native"
 )
@@ -153,4 +154,16 @@ func FromProcess(ctx context.Context, pid int) (diff.Stack, error) {
 // mount(2) with its escapes: "lowerdir=a:b,upperdir=u,workdir=w".
 func FromOptions(options string) (diff.Stack, error) {
 	return mountutil.StackOfOptions(options)
+}
+
+// NativeDiff tells whether overlays whose upper directories are in dir, mounted
+// with these options ("redirect_dir=on,index=off"; "" for the kernel's defaults),
+// can be read natively, with what is special about them as data, and what moby's
+// and containers/storage's own functions would decide. [Open] makes the choice
+// by itself; this is for drivers that say at their start what they will do.
+//
+// Overlays are mounted in a scratch directory in dir to find out. Keep a
+// [features.Prober] to ask for more than one directory or more than once.
+func NativeDiff(ctx context.Context, dir, options string) (features.Native, error) {
+	return new(features.Prober).NativeDiff(ctx, dir, options)
 }

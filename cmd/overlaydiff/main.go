@@ -17,6 +17,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/features"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
@@ -29,6 +30,7 @@ const (
 )
 
 func main() {
+	features.Main()
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -115,7 +117,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 4 not supported here.`,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand())
+	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), probeCommand())
 	return root
 }
 

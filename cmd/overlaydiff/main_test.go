@@ -13,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/overlaydiff/overlaydiff/features"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -26,6 +27,7 @@ var programs = map[string]func() error{
 }
 
 func TestMain(m *testing.M) {
+	features.Main()
 	if program := programs[filepath.Base(os.Args[0])]; program != nil {
 		if err := program(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

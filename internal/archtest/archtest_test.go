@@ -51,7 +51,7 @@ floor facade
 	                   features native naive layer
 
 floor top
-	cmd/overlaydiff:   . diff mountutil github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features mountutil github.com/spf13/cobra golang.org/x/term
 	bench:             . diff
 
 floor tests

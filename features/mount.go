@@ -1,0 +1,208 @@
+package features
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mounted is a detached mount: only its descriptor leads to it, and it ends
+// with that.
+type mounted struct{ fd int }
+
+func (m mounted) path() string          { return fdPath(m.fd) }
+func (m mounted) in(name string) string { return m.path() + "/" + name }
+func (m mounted) close()                { unix.Close(m.fd) }
+
+// option is a parameter of a file system: a flag if it has no value.
+type option struct{ key, value string }
+
+// options parses key=value; what comes twice is taken once.
+func options(words ...[]string) []option {
+	var opts []option
+	for _, w := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(words...)))) {
+		key, value, _ := strings.Cut(w, "=")
+		opts = append(opts, option{key, value})
+	}
+	return opts
+}
+
+// mountDetached mounts a file system in no namespace (Linux 5.2).
+func mountDetached(fsType string, opts []option) (mounted, error) {
+	ctx, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return mounted{}, fmt.Errorf("fsopen %s: %w", fsType, err)
+	}
+	defer unix.Close(ctx)
+	for _, o := range opts {
+		if err := configure(ctx, o); err != nil {
+			return mounted{}, err
+		}
+	}
+	if err := unix.FsconfigCreate(ctx); err != nil {
+		return mounted{}, explain(ctx, "mount "+fsType+describe(opts), err)
+	}
+	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return mounted{}, fmt.Errorf("fsmount: %w", err)
+	}
+	return mounted{fd}, nil
+}
+
+// configure sets one parameter.
+func configure(ctx int, o option) error {
+	var err error
+	if o.value == "" {
+		err = unix.FsconfigSetFlag(ctx, o.key)
+	} else {
+		err = unix.FsconfigSetString(ctx, o.key, o.value)
+	}
+	if err != nil {
+		return explain(ctx, "mount option"+describe([]option{o}), err)
+	}
+	return nil
+}
+
+// describe lists the options that say more than where the layers are.
+func describe(opts []option) string {
+	var b strings.Builder
+	for _, o := range opts {
+		switch {
+		case o.key == "lowerdir" || o.key == "upperdir" || o.key == "workdir" || o.key == "volatile":
+		case o.value == "":
+			b.WriteString(" " + o.key)
+		default:
+			b.WriteString(" " + o.key + "=" + o.value)
+		}
+	}
+	return b.String()
+}
+
+// explain adds what the kernel says of a failure.
+func explain(ctx int, op string, err error) error {
+	var b [512]byte
+	n, readErr := unix.Read(ctx, b[:])
+	if readErr != nil || n < 3 {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	says := strings.TrimPrefix(strings.TrimSpace(string(b[2:n])), "overlay: ") // "e overlay: …"
+	return fmt.Errorf("%s: %w (%s)", op, err, says)
+}
+
+// upper mounts an overlay with the options that this process needs, and the
+// given ones, over the layer l1 in p. Upper and work directory are u and w.
+func (s *session) upper(p place, extra ...string) (mounted, error) {
+	dirs, err := p.dirs("l1")
+	if err != nil {
+		return mounted{}, err
+	}
+	return mountVolatile(append(dirs, options(s.base(), extra)...))
+}
+
+// dirs makes the directories of an overlay and returns the options for them.
+func (p place) dirs(lower string) ([]option, error) {
+	lowerdir, err := p.layers(lower, ":")
+	if err != nil {
+		return nil, err
+	}
+	return []option{{"lowerdir", lowerdir}, {"upperdir", p.in("u")}, {"workdir", p.in("w")}}, p.make("u/", "w/")
+}
+
+// mountVolatile mounts an overlay such that no copy-up and no unmount waits for
+// the disk (5.10), which changes nothing else.
+func mountVolatile(opts []option) (mounted, error) {
+	m, err := mountDetached("overlay", append(opts, option{key: "volatile"}))
+	if errors.Is(err, unix.EINVAL) {
+		return mountDetached("overlay", opts)
+	}
+	return m, err
+}
+
+// lowers mounts an overlay that has no upper directory, which is quicker, over
+// layers in p: a:b::data, or absolute paths.
+func (s *session) lowers(p place, lower string, extra ...string) (mounted, error) {
+	names, data, _ := strings.Cut(lower, "::")
+	dirs, err := p.layers(names, ":")
+	if err != nil {
+		return mounted{}, err
+	}
+	if data != "" {
+		more, err := p.layers(data, "::")
+		if err != nil {
+			return mounted{}, err
+		}
+		dirs += "::" + more
+	}
+	return mountDetached("overlay", append([]option{{"lowerdir", dirs}}, options(s.base(), extra)...))
+}
+
+// layers makes those of the layers that are in p, and returns the paths of all.
+func (p place) layers(names, sep string) (string, error) {
+	dirs := strings.Split(names, sep)
+	for i, d := range dirs {
+		if strings.HasPrefix(d, "/") {
+			continue
+		}
+		if err := p.make(d + "/"); err != nil {
+			return "", err
+		}
+		dirs[i] = p.in(d)
+	}
+	return strings.Join(dirs, sep), nil
+}
+
+// prepared is an overlay that several probes share: to mount one takes longer
+// than all that they do.
+type prepared struct {
+	place
+	mounted
+	prefix string // of the marks
+	err    error
+	opaque error // why the directory o of the middle layer could not be made opaque
+}
+
+// prepared mounts it at the first call with these options. Its lower layers hold
+// something for each of those who use it.
+func (s *session) prepared(extra ...string) (*prepared, error) {
+	key := strings.Join(extra, ",")
+	o := s.shared.overlays[key]
+	if o == nil {
+		o = &prepared{}
+		o.err = o.mount(s, extra)
+		if s.shared.overlays == nil {
+			s.shared.overlays = map[string]*prepared{}
+		}
+		s.shared.overlays[key] = o
+	}
+	return o, o.err
+}
+
+func (o *prepared) mount(s *session, extra []string) (err error) {
+	if o.place, err = s.place(); err != nil {
+		return err
+	}
+	p := o.place
+	if err := p.make("l1/o/", "l1/d/", "l1/f", "l1/x", "l1/a", "l1/b<l1/a", "l2/o/"); err != nil {
+		return err
+	}
+	o.prefix = s.mark("")
+	if slices.Contains(extra, "userxattr") {
+		o.prefix = "user.overlay."
+	}
+	o.opaque = set(p.in("l1/o"), o.prefix+"opaque", "y")
+	dirs, err := p.dirs("l1:l2")
+	if err != nil {
+		return err
+	}
+	m, err := mountVolatile(append(dirs, options(s.base(), extra)...))
+	if errors.Is(err, unix.EINVAL) && len(extra) == 0 && !s.trusted {
+		m, err = mountVolatile(dirs) // no userxattr before 5.11
+	}
+	if err == nil {
+		o.mounted = m
+	}
+	return err
+}
