@@ -17,6 +17,23 @@ func (m mounted) path() string          { return fdPath(m.fd) }
 func (m mounted) in(name string) string { return m.path() + "/" + name }
 func (m mounted) close()                { unix.Close(m.fd) }
 
+// attach gives a detached mount a path below p: before 6.15 or so a layer must be
+// in the mounter's namespace.
+func (s *session) attach(p place, m mounted) (path string, err error) {
+	if !s.private {
+		return m.path(), nil
+	}
+	if err := p.make("at/"); err != nil {
+		return "", err
+	}
+	path = p.in("at")
+	if err := unix.MoveMount(m.fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return "", fmt.Errorf("move_mount: %w", err)
+	}
+	s.attached = append(s.attached, path)
+	return path, nil
+}
+
 // option is a parameter of a file system: a flag if it has no value.
 type option struct{ key, value string }
 

@@ -2,7 +2,6 @@ package features
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -76,14 +75,12 @@ func (p *Prober) NativeDiff(ctx context.Context, dir, mountOptions string) (verd
 	if err := ctx.Err(); err != nil {
 		return Native{}, err
 	}
-	s, err := openSession(dir)
-	if err != nil {
-		return Native{}, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	n := nativeDiff{Prober: p, ctx: ctx, s: s, options: own.String()}
-	verdict.Compat = []Verdict{n.moby(), n.storage()}
-	verdict.Reasons, err = n.reasons(parsed)
+	err = privately(dir, func(s *session) error {
+		n := nativeDiff{Prober: p, ctx: ctx, s: s, options: own.String()}
+		verdict.Compat = []Verdict{n.moby(), n.storage()}
+		verdict.Reasons, err = n.reasons(parsed)
+		return err
+	})
 	verdict.OK = err == nil
 	for _, r := range verdict.Reasons {
 		verdict.OK = verdict.OK && !r.Blocks

@@ -158,7 +158,11 @@ func probeNested(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.lowers(p, o.mounted.path()+":l1")
+	lower, err := s.attach(p, o.mounted)
+	if err != nil {
+		return err
+	}
+	m, err := s.lowers(p, lower+":l1")
 	if err != nil {
 		return err
 	}
@@ -218,7 +222,11 @@ func probeIdmapped(_ context.Context, s *session) error {
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		return fmt.Errorf("give a mount of this file system an id mapping: mount_setattr: %w", err)
 	}
-	m, err := s.lowers(p, layer.path()+":l2")
+	lower, err := s.attach(p, layer)
+	if err != nil {
+		return err
+	}
+	m, err := s.lowers(p, lower+":l2")
 	if err != nil {
 		return err
 	}
@@ -229,7 +237,7 @@ func probeIdmapped(_ context.Context, s *session) error {
 
 // probeCasefold uses a tmpfs of its own: on other file systems the feature is
 // chosen when they are made.
-func probeCasefold(_ context.Context, _ *session) error {
+func probeCasefold(_ context.Context, s *session) error {
 	tmpfs, err := mountDetached("tmpfs", []option{{key: "casefold"}})
 	if errors.Is(err, unix.EINVAL) {
 		return no("no tmpfs that folds case can be mounted, so the kernel can't (CONFIG_UNICODE) or is too old: %v", err)
@@ -238,7 +246,15 @@ func probeCasefold(_ context.Context, _ *session) error {
 		return err
 	}
 	defer tmpfs.close()
-	p := place(tmpfs.path())
+	at, err := s.place()
+	if err != nil {
+		return err
+	}
+	root, err := s.attach(at, tmpfs)
+	if err != nil {
+		return err
+	}
+	p := place(root)
 	lower, err := p.layers("l1:l2", ":")
 	if err != nil {
 		return err

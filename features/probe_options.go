@@ -66,7 +66,11 @@ func probeXino(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.lowers(p, "l1:"+tmpfs.path(), "xino=on")
+	lower, err := s.attach(p, tmpfs)
+	if err != nil {
+		return err
+	}
+	m, err := s.lowers(p, "l1:"+lower, "xino=on")
 	if err != nil {
 		return err
 	}

@@ -41,12 +41,18 @@ func (s *session) keyOf(p *probe) key {
 	if p.depends == onProcess {
 		return k
 	}
-	k.params = mountutil.KernelDefaults()
-	var st unix.Statx_t
-	if err := unix.Statx(int(s.dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_MNT_ID, &st); err == nil {
-		k.dir = dirKey{uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), st.Ino, st.Mnt_id}
-	}
+	k.params, k.dir = mountutil.KernelDefaults(), s.key
 	return k
+}
+
+// dirKeyOf identifies dir; zero if there is none. In another mount namespace it
+// would be another mount.
+func dirKeyOf(dir string) dirKey {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
+		return dirKey{}
+	}
+	return dirKey{uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), st.Ino, st.Mnt_id}
 }
 
 // usernsID identifies the user namespace of this process.
@@ -91,19 +97,38 @@ func (p *Prober) ask(ctx context.Context, dir string, names []string) (results [
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s, err := openSession(dir)
-	if err != nil {
-		return nil, err
+	err = privately(dir, func(s *session) error {
+		if slices.ContainsFunc(wanted, func(w *probe) bool { return w.group == groupUserns || slices.Contains(w.needs, "userns_create") }) {
+			s.userns.start(ctx, s) // works while others are asked
+		}
+		answered := map[string]Result{}
+		for _, w := range wanted {
+			results = append(results, p.one(ctx, s, w, answered))
+		}
+		return ctx.Err()
+	})
+	return results, err
+}
+
+// privately calls work with a session in a mount namespace of its own, if there
+// can be one, and takes the session's traces away.
+func privately(dir string, work func(*session) error) error {
+	key := dirKeyOf(dir)
+	run := func(private bool) (err error) {
+		s, err := openSession(dir)
+		if err != nil {
+			return err
+		}
+		s.private, s.key = private, key
+		defer func() { err = errors.Join(err, s.close()) }()
+		return work(s)
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if slices.ContainsFunc(wanted, func(w *probe) bool { return w.group == groupUserns || slices.Contains(w.needs, "userns_create") }) {
-		s.userns.start(ctx, s) // works while others are asked
+	called := false
+	err := mountutil.InOwnNamespace("probe", func() error { called = true; return run(true) })
+	if !called {
+		return run(false)
 	}
-	answered := map[string]Result{}
-	for _, w := range wanted {
-		results = append(results, p.one(ctx, s, w, answered))
-	}
-	return results, ctx.Err()
+	return err
 }
 
 // one answers one question, and before it those that it needs.

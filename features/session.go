@@ -14,6 +14,7 @@ import (
 // session asks questions about one directory.
 type session struct {
 	dir      *os.File
+	key      dirKey // of dir, as the caller sees it
 	scratch  *scratch
 	scratchE error // why there is none
 	places   int
@@ -22,7 +23,11 @@ type session struct {
 	trusted bool
 	userns  userns
 	shared  shared
-	detail  string // what the running probe says beside yes
+	// private is whether this thread has a mount namespace of its own, and
+	// attached what is mounted there.
+	private  bool
+	attached []string
+	detail   string // what the running probe says beside yes
 }
 
 // shared is what several probes use, made by the first.
@@ -68,6 +73,9 @@ func bare(err error) error {
 // close takes away all that the session made.
 func (s *session) close() error {
 	err := s.userns.close()
+	for _, point := range s.attached {
+		err = errors.Join(err, unix.Unmount(point, unix.MNT_DETACH))
+	}
 	for _, o := range s.shared.overlays {
 		if o.err == nil {
 			o.close()

@@ -160,6 +160,9 @@ func (u *userns) created() error {
 	if u.err != nil || u.results != nil {
 		return u.err
 	}
+	if u.cmd == nil {
+		return errors.New("it was not started")
+	}
 	var results []Result
 	if err := u.stdout.Decode(&results); err != nil {
 		u.err = fmt.Errorf("read the answers of the process in the new user namespace: %w", err)
@@ -174,6 +177,9 @@ func (u *userns) created() error {
 
 // answer returns what the process found.
 func (u *userns) answer(name string) error {
+	if err := u.created(); err != nil { // that there is one may have been known
+		return err
+	}
 	r, ok := u.results[name]
 	switch {
 	case !ok:
@@ -188,6 +194,9 @@ func (u *userns) answer(name string) error {
 
 // namespace opens the namespace of the process.
 func (u *userns) namespace() (*os.File, error) {
+	if err := u.created(); err != nil {
+		return nil, unsure(err)
+	}
 	return os.Open(fmt.Sprintf("/proc/%d/ns/user", u.cmd.Process.Pid))
 }
 

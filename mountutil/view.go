@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -88,7 +87,7 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 // else ever sees the mount, and a kill at any moment leaves neither a mount nor
 // a temporary directory.
 func openDetached(op string, opts Options) (t *Tree, err error) {
-	err = inOwnNamespace(op, func() error {
+	err = InOwnNamespace(op, func() error {
 		// Opened here, since a layer must be in the mounter's namespace.
 		var fds layerFDs
 		defer fds.close()
@@ -115,35 +114,6 @@ func openDetached(op string, opts Options) (t *Tree, err error) {
 		return err
 	})
 	return t, err
-}
-
-// inOwnNamespace calls work on a thread with a mount namespace of its own,
-// which ends with the thread.
-func inOwnNamespace(op string, work func() error) error {
-	done := make(chan error)
-	go func() {
-		// Not unlocked: so the runtime ends the thread with the goroutine.
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// The main thread can't end, and /proc/PID shows its namespace: while
-			// this goroutine holds it, another one gets another thread.
-			defer runtime.UnlockOSThread()
-			done <- inOwnNamespace(op, work)
-			return
-		}
-		err := unix.Unshare(unix.CLONE_NEWNS)
-		if err == nil {
-			// Slaves: nothing spreads from here, but what others unmount goes here,
-			// too, and is not kept busy, where they share their mounts as systemd does.
-			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
-		}
-		if err != nil {
-			done <- mountError(op, err)
-			return
-		}
-		done <- work()
-	}()
-	return <-done
 }
 
 // mountEmpty returns the name of an empty directory that lies below a single

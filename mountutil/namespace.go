@@ -1,0 +1,43 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// InOwnNamespace calls work on a thread with a mount namespace of its own, which
+// ends with the thread: what work mounts nobody else sees, and it is gone
+// afterwards, even if the process is killed. Goroutines that work starts are
+// not in that namespace; processes are.
+//
+// The error is that of work, or matches [diff.ErrUnsupported] if there can be no
+// such namespace; then work was not called.
+func InOwnNamespace(op string, work func() error) error {
+	done := make(chan error)
+	go func() {
+		// Not unlocked: so the runtime ends the thread with the goroutine.
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread can't end, and /proc/PID shows its namespace: while
+			// this goroutine holds it, another one gets another thread.
+			defer runtime.UnlockOSThread()
+			done <- InOwnNamespace(op, work)
+			return
+		}
+		err := unix.Unshare(unix.CLONE_NEWNS)
+		if err == nil {
+			// Slaves: nothing spreads from here, but what others unmount goes here,
+			// too, and is not kept busy, where they share their mounts as systemd does.
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+		}
+		if err != nil {
+			done <- mountError(op, err)
+			return
+		}
+		done <- work()
+	}()
+	return <-done
+}
