@@ -29,6 +29,12 @@ type Options struct {
 	// Strict makes an entry that vanishes or changes while it is read an
 	// error, a [diff.RaceError]. Else it is counted, see [Diff.Raced].
 	Strict bool
+	// Snapshots tells [OpenTrees] that both trees are snapshots of one file
+	// system (of a block device, or of btrfs), that the new one was made from the
+	// old, and that the old one was not written since. Then nothing is read of
+	// files whose inode shows that it was not changed since the split: same
+	// number, metadata and change time.
+	Snapshots bool
 	// Workers is how many goroutines read directories; 0 means one a CPU.
 	Workers int
 }
@@ -77,7 +83,9 @@ func Open(ctx context.Context, s diff.Stack, opts Options) (*Diff, error) {
 }
 
 // OpenTrees opens a comparison of two directory trees, which may be anything: it
-// is always the naive engine that compares them.
+// is always the naive engine that compares them. With Options.Snapshots, the
+// error matches [diff.ErrUnsupported] if their file systems don't say that they
+// are copies of one.
 func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff, error) {
 	if opts.Engine == Native {
 		return nil, &diff.UnsupportedError{
@@ -85,9 +93,12 @@ func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff,
 			Reason: "only an overlay has an upper directory to read; use the naive engine, or name the overlay's layers",
 		}
 	}
-	e, err := trees(ctx, oldDir, newDir)
+	e, err := trees(ctx, oldDir, newDir, opts.Snapshots)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Snapshots {
+		return newDiff(e, opts, "two snapshots"), nil
 	}
 	return newDiff(e, opts, "two trees"), nil
 }

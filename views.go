@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/naive"
 )
@@ -85,7 +86,7 @@ func sameDevice(dirs []string) bool {
 }
 
 // trees opens the naive engine on two directory trees.
-func trees(ctx context.Context, oldDir, newDir string) (*naive.Engine, error) {
+func trees(ctx context.Context, oldDir, newDir string, snapshots bool) (*naive.Engine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -101,8 +102,31 @@ func trees(ctx context.Context, oldDir, newDir string) (*naive.Engine, error) {
 		before.Close()
 		return nil, err
 	}
+	proof := naive.ProofNone
+	if snapshots {
+		proof = naive.ProofSnapshot
+		if err := checkSnapshots(before, after); err != nil {
+			return nil, errors.Join(err, before.Close(), after.Close())
+		}
+	}
 	tree := func(f *os.File) naive.Tree { return naive.Tree{FD: int(f.Fd()), Closer: f, Name: f.Name()} }
-	return naive.Open(tree(before), tree(after), naive.ProofNone), nil
+	return naive.Open(tree(before), tree(after), proof), nil
+}
+
+// checkSnapshots makes sure that both trees are on copies of one file system.
+func checkSnapshots(before, after *os.File) error {
+	same, err := sys.SameFileSystem(int(before.Fd()), int(after.Fd()))
+	if err == nil && same {
+		return nil
+	}
+	reason := "they are on different file systems, by their UUID"
+	if err != nil {
+		reason = err.Error()
+	}
+	return &diff.UnsupportedError{
+		Op:     "compare " + diff.QuotePath(before.Name()) + " and " + diff.QuotePath(after.Name()) + " as snapshots",
+		Reason: reason + "; compare them as any two trees, without saying that they are snapshots",
+	}
 }
 
 // openDir opens a tree as a program sees it, with what is mounted inside.

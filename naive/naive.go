@@ -19,6 +19,7 @@ type Engine struct {
 	old, new Tree
 	proof    Proof
 	overlay  bool // one of them is on an overlay
+	snapshot snapshot
 }
 
 // Tree is a directory tree: the descriptor of its root, open for reading, what
@@ -42,6 +43,12 @@ const (
 	// taken for proven: in an overlay the name decides where the data of a
 	// metacopy file is.
 	ProofInode
+	// ProofSnapshot: the trees are snapshots of one file system, the new one was
+	// made from the old, and the old one was not written since. Then an equal
+	// inode number with equal metadata and change time is the same inode, if the
+	// change time is older than the snapshot by more than the kernel's clock is
+	// coarse; see [snapshot].
+	ProofSnapshot
 )
 
 // Open returns an engine for two trees, which it closes with itself.
@@ -60,6 +67,11 @@ func (e *Engine) Close() error {
 // Changes implements [diff.Engine]. It compares every name of both trees.
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
 	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
+		if e.proof == ProofSnapshot {
+			if err := e.snapshot.date(ctx, e, pool, opts.Workers); err != nil {
+				return func(yield func(inode.Found, error) bool) { yield(inode.Found{}, err) }
+			}
+		}
 		root := node{path: "/", old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
 		return fswalk.Ordered(ctx, opts.Workers, root, e.expand)
 	})
@@ -175,12 +187,15 @@ func (e *Engine) proven(from, to *inode.Ref) bool {
 	if from.Same(to) {
 		return true
 	}
-	if e.proof != ProofInode || from.IsDir() || from.Stat.Nlink != 1 {
-		return false
-	}
 	a, b := from.Stat, to.Stat
-	a.Dev, b.Dev = 0, 0 // an overlay mount has its own
-	return a == b
+	a.Dev, b.Dev = 0, 0 // each tree has its own
+	switch e.proof {
+	case ProofInode:
+		return a == b && !from.IsDir() && a.Nlink == 1
+	case ProofSnapshot:
+		return a == b && e.snapshot.covers(from, to)
+	}
+	return false
 }
 
 // reportAbsent tells names that vanished from those that overlayfs lists but

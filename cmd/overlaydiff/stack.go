@@ -21,6 +21,7 @@ type stackFlags struct {
 	userxattr          bool
 	options            string
 	oldDir, newDir     string
+	snapshots          bool
 
 	engine  string
 	strict  bool
@@ -38,6 +39,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.options, "options", "", "mount `OPTIONS`, as mount -o takes them")
 	flags.StringVar(&f.oldDir, "old", "", "`DIR` of the old tree, instead of an overlay")
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
+	flags.BoolVar(&f.snapshots, "snapshots", false, "--old and --new are snapshots of one file system, --new made from --old, which was not written since")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
@@ -45,7 +47,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
-	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict}
+	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots}
 }
 
 // check finds contradictions before anything is opened, and says which of the
@@ -71,6 +73,8 @@ func (f *stackFlags) check(args []string) error {
 		}
 	}
 	switch {
+	case f.snapshots && f.oldDir == "" && f.newDir == "":
+		return usagef("--snapshots says something of --old and --new: name both")
 	case len(ways) == 0:
 		return usagef("name an overlay: where it is mounted, pid:N, --lower and --upper, --options, or --old and --new")
 	case len(ways) > 1:

@@ -29,31 +29,6 @@ func HandleAt(dirfd int, name string) (Handle, error) {
 	}
 }
 
-// FileSystemID returns the UUID of the file system of fd, and false if it has
-// none or does not tell (FS_IOC_GETFSUUID is Linux 6.9; btrfs has its own call).
-func FileSystemID(fd int) (id [16]byte, ok bool) {
-	const (
-		getFSUUID   = 0x80111500 // FS_IOC_GETFSUUID: struct fsuuid2
-		btrfsFSInfo = 0x8400941f // BTRFS_IOC_FS_INFO: struct btrfs_ioctl_fs_info_args
-	)
-	var uuid struct {
-		length uint8
-		id     [16]byte
-	}
-	if ioctl(fd, getFSUUID, unsafe.Pointer(&uuid)) == 0 && uuid.length == 16 {
-		return uuid.id, true
-	}
-	var info struct {
-		maxID, devices uint64
-		fsid           [16]byte
-		rest           [1024 - 32]byte
-	}
-	if ioctl(fd, btrfsFSInfo, unsafe.Pointer(&info)) == 0 {
-		return info.fsid, true
-	}
-	return id, false
-}
-
 // ioctl calls ioctl(2) with a request that writes to arg.
 func ioctl(fd int, request uintptr, arg unsafe.Pointer) syscall.Errno {
 	for {

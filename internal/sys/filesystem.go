@@ -1,0 +1,90 @@
+package sys
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileSystemID returns the UUID of the file system of fd, and false if it has
+// none or does not tell (FS_IOC_GETFSUUID is Linux 6.9; btrfs has its own call).
+func FileSystemID(fd int) (id [16]byte, ok bool) {
+	const (
+		getFSUUID   = 0x80111500 // FS_IOC_GETFSUUID: struct fsuuid2
+		btrfsFSInfo = 0x8400941f // BTRFS_IOC_FS_INFO: struct btrfs_ioctl_fs_info_args
+	)
+	var uuid struct {
+		length uint8
+		id     [16]byte
+	}
+	if ioctl(fd, getFSUUID, unsafe.Pointer(&uuid)) == 0 && uuid.length == 16 {
+		return uuid.id, true
+	}
+	var info struct {
+		maxID, devices uint64
+		fsid           [16]byte
+		rest           [1024 - 32]byte
+	}
+	if ioctl(fd, btrfsFSInfo, unsafe.Pointer(&info)) == 0 {
+		return info.fsid, true
+	}
+	return id, false
+}
+
+// ErrNoFileSystemID says that a file system does not tell which one it is.
+var ErrNoFileSystemID = errors.New("the file system does not tell its UUID")
+
+// SameFileSystem reports whether the file systems of a and b have one UUID: they
+// are one, or copies of one, block by block.
+func SameFileSystem(a, b int) (bool, error) {
+	var st [2]Stat
+	for i, fd := range []int{a, b} {
+		if err := UsageAt(fd, "", &st[i]); err != nil {
+			return false, err
+		}
+	}
+	if st[0].Dev == st[1].Dev {
+		return true, nil
+	}
+	var sa, sb unix.Statfs_t
+	if err := unix.Fstatfs(a, &sa); err != nil {
+		return false, err
+	}
+	if err := unix.Fstatfs(b, &sb); err != nil {
+		return false, err
+	}
+	if sa.Type != sb.Type {
+		return false, nil
+	}
+	idA, okA := lineage(a, &sa)
+	idB, okB := lineage(b, &sb)
+	if !okA || !okB {
+		return false, ErrNoFileSystemID
+	}
+	return idA == idB, nil
+}
+
+// lineage is the UUID, or what is made from it, also on kernels before 6.9.
+func lineage(fd int, st *unix.Statfs_t) (id [16]byte, ok bool) {
+	if id, ok = FileSystemID(fd); ok {
+		return id, true
+	}
+	switch st.Type {
+	case unix.XFS_SUPER_MAGIC:
+		const geometry = 0x80705864 // XFS_IOC_FSGEOMETRY_V1: struct xfs_fsop_geom_v1
+		var info struct {
+			_    [64]byte
+			uuid [16]byte
+			_    [32]byte
+		}
+		if ioctl(fd, geometry, unsafe.Pointer(&info)) == 0 {
+			return info.uuid, true
+		}
+	case unix.EXT4_SUPER_MAGIC: // f_fsid is made from the UUID, not from the device
+		id[0] = 1
+		copy(id[1:], unsafe.Slice((*byte)(unsafe.Pointer(&st.Fsid)), unsafe.Sizeof(st.Fsid)))
+		return id, true
+	}
+	return id, false
+}
