@@ -85,7 +85,7 @@ func probeDType(_ context.Context, s *session) error {
 	}
 	defer dir.Close()
 	types := map[string]uint8{}
-	if err := sys.ReadDir(int(dir.Fd()), func(name string, typ uint8) bool { types[name] = typ; return true }); err != nil {
+	if err := sys.ReadDir(int(dir.Fd()), func(d sys.Dirent) bool { types[strings.Clone(d.Name)] = d.Type; return true }); err != nil {
 		return err
 	}
 	if types["d"] != unix.DT_DIR || types["f"] != unix.DT_REG {

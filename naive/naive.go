@@ -43,6 +43,16 @@ const (
 	// taken for proven: in an overlay the name decides where the data of a
 	// metacopy file is.
 	ProofInode
+	// ProofListedOnce: besides, both trees are views of the same layers as they
+	// are now, and the numbers in their listings are those of the inodes there,
+	// each of which has a number of its own. Then what is listed with one number
+	// in both is one inode, and equal if it has one name. Directories are still
+	// descended.
+	ProofListedOnce
+	// ProofListed: as ProofListedOnce, and what an inode shows does not depend on
+	// the name: there are no metacopy files. Nothing that is listed with one
+	// number in both is looked at.
+	ProofListed
 	// ProofSnapshot: the trees are snapshots of one file system, the new one was
 	// made from the old, and the old one was not written since. Then an equal
 	// inode number with equal metadata and change time is the same inode, if the
@@ -82,6 +92,7 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 type node struct {
 	path     string
 	old, new *fswalk.Dir
+	unknown  bool // it was not asked for the inode numbers of the two
 }
 
 type items = fswalk.Items[node, inode.Found]
@@ -99,57 +110,84 @@ func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 	var absent []string
 	for len(oldNames)+len(newNames) > 0 {
 		v := visit{engine: e, ctx: ctx, node: n}
-		v.name, v.inOld, v.inNew = next(&oldNames, &newNames)
+		v.old, v.new = next(&oldNames, &newNames)
+		if e.listedSame(n, v.old, v.new) {
+			if v.old.Type == sys.TypeDir {
+				out.Child(node{
+					path: diff.Join(n.path, v.old.Name), unknown: true,
+					old: n.old.Child(v.old.Name, 0, 0), new: n.new.Child(v.old.Name, 0, 0),
+				})
+			}
+			continue
+		}
 		if err := v.run(out); err != nil {
 			return err
 		}
 		if v.absent {
-			absent = append(absent, v.name)
+			absent = append(absent, v.name())
 		}
 	}
 	return n.reportAbsent(absent, out)
 }
 
-// next takes the first name from two ordered listings.
-func next(a, b *[]sys.Dirent) (name string, inA, inB bool) {
-	switch {
-	case len(*b) == 0 || len(*a) > 0 && (*a)[0].Name < (*b)[0].Name:
-		name, inA = (*a)[0].Name, true
-	case len(*a) == 0 || (*b)[0].Name < (*a)[0].Name:
-		name, inB = (*b)[0].Name, true
-	default:
-		name, inA, inB = (*a)[0].Name, true, true
+// listedSame reports whether two entries, of which either may be nil, are known to
+// be one inode by the listings alone.
+func (e *Engine) listedSame(n node, from, to *sys.Dirent) bool {
+	if e.proof != ProofListed && e.proof != ProofListedOnce || from == nil || to == nil ||
+		from.Ino != to.Ino || from.Type != to.Type || from.Type == sys.TypeUnknown {
+		return false
 	}
-	if inA {
+	if e.proof == ProofListed || from.Type == sys.TypeDir {
+		return true
+	}
+	var st sys.Stat
+	return n.new.Stat(to.Name, sys.StatLinks, &st) == nil && st.Nlink == 1
+}
+
+// next takes the first name from two ordered listings.
+func next(a, b *[]sys.Dirent) (from, to *sys.Dirent) {
+	if len(*b) == 0 || len(*a) > 0 && (*a)[0].Name <= (*b)[0].Name {
+		from = &(*a)[0]
+	}
+	if len(*a) == 0 || len(*b) > 0 && (*b)[0].Name <= (*a)[0].Name {
+		to = &(*b)[0]
+	}
+	if from != nil {
 		*a = (*a)[1:]
 	}
-	if inB {
+	if to != nil {
 		*b = (*b)[1:]
 	}
-	return name, inA, inB
+	return from, to
 }
 
 // visit compares one name of two directories.
 type visit struct {
-	engine       *Engine
-	ctx          context.Context //nolint:containedctx // lives for one name
-	node         node
-	name         string
-	inOld, inNew bool // listed there
-	absent       bool // listed, but not found
+	engine   *Engine
+	ctx      context.Context //nolint:containedctx // lives for one name
+	node     node
+	old, new *sys.Dirent // as listed there, or nil
+	absent   bool        // listed, but not found
+}
+
+func (v *visit) name() string {
+	if v.old != nil {
+		return v.old.Name
+	}
+	return v.new.Name
 }
 
 func (v *visit) run(out *items) error {
-	path := diff.Join(v.node.path, v.name)
+	path := diff.Join(v.node.path, v.name())
 	return inode.Visit(path, out, inode.Settle, func() (diff.Change, *node, error) { return v.compare(path) })
 }
 
 func (v *visit) compare(path string) (change diff.Change, child *node, err error) {
-	from, err := v.lookup(v.node.old, v.inOld)
+	from, err := v.lookup(v.node.old, v.old)
 	if err != nil {
 		return change, nil, err
 	}
-	to, err := v.lookup(v.node.new, v.inNew)
+	to, err := v.lookup(v.node.new, v.new)
 	if err != nil {
 		return change, nil, err
 	}
@@ -169,12 +207,12 @@ func (v *visit) compare(path string) (change diff.Change, child *node, err error
 }
 
 // lookup returns what a listed name leads to, nil if nothing.
-func (v *visit) lookup(dir *fswalk.Dir, listed bool) (*inode.Ref, error) {
-	if !listed {
+func (v *visit) lookup(dir *fswalk.Dir, listed *sys.Dirent) (*inode.Ref, error) {
+	if listed == nil {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}
-	ref := &inode.Ref{Dir: dir, Name: v.name}
-	err := dir.Stat(v.name, sys.StatAll, &ref.Stat)
+	ref := &inode.Ref{Dir: dir, Name: listed.Name}
+	err := dir.Stat(listed.Name, sys.StatAll, &ref.Stat)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.absent = true
 		return nil, nil //nolint:nilnil // as above
@@ -190,7 +228,7 @@ func (e *Engine) proven(from, to *inode.Ref) bool {
 	a, b := from.Stat, to.Stat
 	a.Dev, b.Dev = 0, 0 // each tree has its own
 	switch e.proof {
-	case ProofInode:
+	case ProofInode, ProofListedOnce, ProofListed:
 		return a == b && !from.IsDir() && a.Nlink == 1
 	case ProofSnapshot:
 		return a == b && e.snapshot.covers(from, to)
@@ -223,6 +261,11 @@ func (n node) reportAbsent(absent []string, out *items) error {
 
 // list returns the names in both directories.
 func (n node) list() (oldNames, newNames []sys.Dirent, err error) {
+	if n.unknown {
+		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
+			return nil, nil, err
+		}
+	}
 	if n.old != nil {
 		if oldNames, err = n.old.List(); err != nil {
 			return nil, nil, err
@@ -230,6 +273,18 @@ func (n node) list() (oldNames, newNames []sys.Dirent, err error) {
 	}
 	newNames, err = n.new.List()
 	return oldNames, newNames, err
+}
+
+// identify tells a directory, by its descriptor, which inode it is.
+func identify(d *fswalk.Dir) error {
+	return d.Use(func(fd int) error {
+		var st sys.Stat
+		err := sys.StatAt(fd, "", sys.StatInode, &st)
+		if err == nil {
+			d.Identify(st.Dev, st.Ino)
+		}
+		return d.Wrap("statx", "", err)
+	})
 }
 
 var _ diff.Engine = (*Engine)(nil)

@@ -143,8 +143,9 @@ func (t *tally) directory(ctx context.Context) error {
 func (t *tally) list(ctx context.Context) error {
 	n, rest := 0, []string(nil)
 	var failed error
-	err := t.at.dir.Visit(func(name string, typ uint8) bool {
-		if typ == sys.TypeDir { // measured once it is open, which saves looking it up twice
+	err := t.at.dir.Visit(func(d sys.Dirent) bool {
+		name := d.Name
+		if d.Type == sys.TypeDir { // measured once it is open, which saves looking it up twice
 			t.seen++
 			t.subdirectory(name)
 			return true

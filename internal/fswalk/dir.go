@@ -83,7 +83,7 @@ func (p *Pool) Close() {
 }
 
 // Child returns the directory name in d, which stat said to be inode (dev,
-// ino). Nothing is opened yet.
+// ino); 0, 0: [Dir.Identify] tells when it is open. Nothing is opened yet.
 func (d *Dir) Child(name string, dev, ino uint64) *Dir {
 	return &Dir{pool: d.pool, parent: d, name: name, dev: dev, ino: ino, fd: -1}
 }
@@ -323,10 +323,10 @@ func (d *Dir) List() ([]sys.Dirent, error) {
 	var list []sys.Dirent
 	names := make([]byte, 0, 1024)
 	ends := make([]int, 0, 32)
-	err := d.Visit(func(name string, typ uint8) bool {
-		names = append(names, name...)
+	err := d.Visit(func(entry sys.Dirent) bool {
+		names = append(names, entry.Name...)
 		ends = append(ends, len(names))
-		list = append(list, sys.Dirent{Type: typ})
+		list = append(list, sys.Dirent{Ino: entry.Ino, Type: entry.Type})
 		return true
 	})
 	if err != nil {
@@ -342,7 +342,7 @@ func (d *Dir) List() ([]sys.Dirent, error) {
 }
 
 // Visit calls visit with every entry of d, see [sys.ReadDir].
-func (d *Dir) Visit(visit func(name string, typ uint8) bool) error {
+func (d *Dir) Visit(visit func(entry sys.Dirent) bool) error {
 	return d.Use(func(fd int) error {
 		d.listing.Lock()
 		defer d.listing.Unlock()

@@ -13,7 +13,8 @@ import (
 // Dirent is one entry of a directory.
 type Dirent struct {
 	Name string
-	Type uint8 // DT_*; TypeUnknown where the file system doesn't say
+	Ino  uint64 // on an overlay or a mount point not always the one that stat tells
+	Type uint8  // DT_*; TypeUnknown where the file system doesn't say
 }
 
 // Directory entry types that callers ask for.
@@ -39,7 +40,7 @@ func Rewind(fd int) error {
 // from where the descriptor's offset is, in the order of the file system. The
 // name is valid only during the call. A visit that returns false ends the
 // listing. Two listings of one descriptor must not overlap.
-func ReadDir(fd int, visit func(name string, typ uint8) bool) error {
+func ReadDir(fd int, visit func(d Dirent) bool) error {
 	b, _ := buffers.Get().(*[]byte)
 	defer buffers.Put(b)
 	for {
@@ -61,7 +62,7 @@ func ReadDir(fd int, visit func(name string, typ uint8) bool) error {
 // parseDirents walks the records of one getdents64 call; records that claim to
 // be longer than the buffer end it. Entries with inode 0 are kept: on Linux
 // they exist. It returns false if visit did.
-func parseDirents(b []byte, visit func(name string, typ uint8) bool) bool {
+func parseDirents(b []byte, visit func(d Dirent) bool) bool {
 	for len(b) > direntSize {
 		size := int(binary.NativeEndian.Uint16(b[16:]))
 		if size <= direntSize || size > len(b) {
@@ -74,7 +75,7 @@ func parseDirents(b []byte, visit func(name string, typ uint8) bool) bool {
 		if end := strings.IndexByte(name, 0); end >= 0 {
 			name = name[:end]
 		}
-		if name != "." && name != ".." && name != "" && !visit(name, b[18]) {
+		if name != "." && name != ".." && name != "" && !visit(Dirent{name, binary.NativeEndian.Uint64(b), b[18]}) {
 			return false
 		}
 		b = b[size:]

@@ -11,6 +11,7 @@ import (
 const (
 	StatAll   = unix.STATX_BASIC_STATS
 	StatInode = unix.STATX_INO
+	StatLinks = unix.STATX_NLINK
 )
 
 // Timespec is seconds and nanoseconds since 1970.

@@ -169,7 +169,7 @@ func TestHotCallsDoNotAllocate(t *testing.T) {
 		"HasXattr":          func() { _, _ = HasXattr(fd, "f", "user.absent") },
 		"GetXattr (absent)": func() { _, _, _ = GetXattr(fd, "f", "user.absent") },
 		"GetXattr (itself)": func() { _, _, _ = GetXattr(fd, "", "user.absent") },
-		"ReadDir":           func() { _ = Rewind(fd); _ = ReadDir(fd, func(string, uint8) bool { return true }) },
+		"ReadDir":           func() { _ = Rewind(fd); _ = ReadDir(fd, func(Dirent) bool { return true }) },
 	} {
 		if n := testing.AllocsPerRun(100, call); n >= 1 {
 			t.Errorf("%s allocates %.0f times", name, n)
@@ -232,7 +232,8 @@ func FuzzParseDirents(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08name"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		total := 0
-		parseDirents(b, func(name string, _ uint8) bool {
+		parseDirents(b, func(d Dirent) bool {
+			name := d.Name
 			if name == "" || name == "." || name == ".." || strings.IndexByte(name, 0) >= 0 {
 				t.Errorf("visited %q", name)
 			}
