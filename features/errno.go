@@ -79,7 +79,7 @@ func hasSysAdmin() bool {
 // ownsMounts reports whether the mount namespace belongs to this user namespace.
 // If the ioctl fails, its owner is out of sight.
 func ownsMounts() bool {
-	ns, err := os.Open("/proc/self/ns/mnt")
+	ns, err := os.Open("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return true
 	}

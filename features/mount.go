@@ -1,6 +1,7 @@
 package features
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,9 +29,8 @@ func (s *session) attach(p place, m mounted) (path string, err error) {
 	}
 	path = p.in("at")
 	if err := unix.MoveMount(m.fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return "", fmt.Errorf("move_mount: %w", err)
+		return "", mountFailed("move_mount", err)
 	}
-	s.attached = append(s.attached, path)
 	return path, nil
 }
 
@@ -47,11 +47,33 @@ func options(words ...[]string) []option {
 	return opts
 }
 
+// mountError is what mounting gave.
+type mountError struct{ error }
+
+func (e mountError) Unwrap() error { return e.error }
+
+// mountFailed is a failure of one of the calls of the new mount API. Where they
+// are missing, or filtered, mount(2) might have done it.
+func mountFailed(op string, err error) error {
+	if errors.Is(err, unix.ENOSYS) {
+		return unsure(fmt.Errorf("%s: %w; the kernel does not know the call, or a security filter hides it", op, err))
+	}
+	return mountError{fmt.Errorf("%s: %w", op, err)}
+}
+
+// fsopen begins to configure a mount.
+func fsopen(fsType string) (ctx int, err error) {
+	if ctx, err = unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC); err != nil {
+		return -1, mountFailed("fsopen "+fsType, err)
+	}
+	return ctx, nil
+}
+
 // mountDetached mounts a file system in no namespace (Linux 5.2).
 func mountDetached(fsType string, opts []option) (mounted, error) {
-	ctx, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
+	ctx, err := fsopen(fsType)
 	if err != nil {
-		return mounted{}, fmt.Errorf("fsopen %s: %w", fsType, err)
+		return mounted{}, err
 	}
 	defer unix.Close(ctx)
 	for _, o := range opts {
@@ -64,7 +86,7 @@ func mountDetached(fsType string, opts []option) (mounted, error) {
 	}
 	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, 0)
 	if err != nil {
-		return mounted{}, fmt.Errorf("fsmount: %w", err)
+		return mounted{}, mountFailed("fsmount", err)
 	}
 	return mounted{fd}, nil
 }
@@ -102,11 +124,11 @@ func describe(opts []option) string {
 func explain(ctx int, op string, err error) error {
 	var b [512]byte
 	n, readErr := unix.Read(ctx, b[:])
-	if readErr != nil || n < 3 {
-		return fmt.Errorf("%s: %w", op, err)
+	if readErr != nil || n < 3 || bytes.Contains(b[:n], []byte("/proc/self/fd/")) { // which tells nobody anything
+		return mountFailed(op, err)
 	}
 	says := strings.TrimPrefix(strings.TrimSpace(string(b[2:n])), "overlay: ") // "e overlay: …"
-	return fmt.Errorf("%s: %w (%s)", op, err, says)
+	return mountFailed(op, fmt.Errorf("%w (%s)", err, says))
 }
 
 // upper mounts an overlay with the options that this process needs, and the

@@ -77,6 +77,7 @@ func (p *Prober) NativeDiff(ctx context.Context, dir, mountOptions string) (verd
 	}
 	err = privately(dir, func(s *session) error {
 		n := nativeDiff{Prober: p, ctx: ctx, s: s, options: own.String()}
+		n.all = strings.Trim(n.options+","+strings.Join(own.Unknown, ","), ",")
 		verdict.Compat = []Verdict{n.moby(), n.storage()}
 		verdict.Reasons, err = n.reasons(parsed)
 		return err
@@ -100,7 +101,8 @@ type nativeDiff struct {
 	*Prober
 	ctx     context.Context
 	s       *session
-	options string
+	options string // those that are known
+	all     string
 }
 
 // asks answers by trying with the given options. Without any, that is a question
@@ -185,7 +187,7 @@ func (n *nativeDiff) moby() Verdict {
 // storage is doesSupportNativeDiff of containers/storage, which mounts with the
 // driver's options, and with userxattr if it is rootless.
 func (n *nativeDiff) storage() Verdict {
-	v := Verdict{Tool: "containers/storage", Reason: n.peer(n.options)}
+	v := Verdict{Tool: "containers/storage", Reason: n.peer(n.all)}
 	if v.Reason == "" && n.s.trusted && slices.Contains(words(n.options), "userxattr") {
 		// With privileges it makes trusted.* marks, which such an overlay copies up
 		// as it does any attribute.

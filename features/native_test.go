@@ -28,7 +28,7 @@ func TestNativeDiff(t *testing.T) {
 		{"metacopy=on", true, []features.Code{"redirect_dir", "metacopy"}, features.Verdict{Tool: "containers/storage", Reason: enabled}},
 		{"nodev,metacopy=on,index=on", true, []features.Code{"redirect_dir", "metacopy", "index"}, features.Verdict{Tool: "containers/storage", Reason: enabled}},
 		{"index=on", true, []features.Code{"index"}, native("containers/storage")},
-		{"brandnew=on", false, []features.Code{"unknown_option"}, native("containers/storage")},
+		{"brandnew=on", false, []features.Code{"unknown_option"}, features.Verdict{Tool: "containers/storage", Reason: "failed to mount overlay: mount option brandnew: invalid argument (Unknown parameter 'brandnew'); the kernel refuses it"}},
 	} {
 		t.Run(test.options, func(t *testing.T) {
 			if d := mountutil.KernelDefaults(); d.RedirectDir == mountutil.On || d.Metacopy == mountutil.On || d.Index == mountutil.On {

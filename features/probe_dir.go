@@ -126,7 +126,11 @@ func probeWhiteoutDevice(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	return makeWhiteout(p.in("whiteout"))
+	err = makeWhiteout(p.in("whiteout"))
+	if errors.Is(err, unix.EPERM) && sys.IsOverlay(int(s.dir.Fd())) {
+		return no("overlayfs refuses it to everybody: %v", bare(err))
+	}
+	return err
 }
 
 func makeWhiteout(path string) error {

@@ -58,22 +58,36 @@ func probeMount(_ context.Context, s *session) error {
 	return os.WriteFile(o.mounted.in("new"), nil, 0o600)
 }
 
-// whyNoMount adds what is likely to be the cause.
+// whyNoMount adds what is likely to be the cause of an error, if that came from
+// mounting an overlay with its upper directory here.
 func (s *session) whyNoMount(err error) error {
+	if failed := (mountError{}); !errors.As(err, &failed) {
+		return err
+	}
+	dir := s.dir
+	if dir == nil { // in the process in a new user namespace
+		dir = s.scratch.fd
+	}
 	switch {
-	case errors.Is(err, unix.EINVAL) && sys.IsOverlay(int(s.dir.Fd())):
+	case errors.Is(err, unix.EINVAL) && sys.IsOverlay(int(dir.Fd())):
 		return no("the directory is on an overlay, which can't be the upper layer of another; use a volume or a tmpfs")
 	case errors.Is(err, unix.EINVAL):
-		return no("the kernel refuses %s as file system of an upper layer: %v", s.fsName(), err)
+		return no("the kernel refuses %s as file system of an upper layer: %v", fsName(dir), err)
+	case errors.Is(err, unix.EPERM) && !initialUserns():
+		// User namespaces may mount overlays since 5.11, a tmpfs long before that.
+		if tmpfs, tmpErr := mountDetached("tmpfs", nil); tmpErr == nil {
+			tmpfs.close()
+			return no("in a user namespace a tmpfs can be mounted, an overlay can't: %v", err)
+		}
 	}
-	return whyNotThere(err)
+	return err
 }
 
 // parameters sets parameters of an overlay that is never mounted.
 func parameters(opts ...option) error {
-	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	ctx, err := fsopen("overlay")
 	if err != nil {
-		return fmt.Errorf("fsopen overlay: %w", err)
+		return err
 	}
 	defer unix.Close(ctx)
 	if err := checked(ctx); err != nil {
@@ -95,7 +109,7 @@ func checked(ctx int) error {
 	case err == nil:
 		return no("fsconfig takes a parameter that does not exist, so it knows only the options of mount(2)")
 	case !errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("fsconfig: %w", err)
+		return mountFailed("fsconfig", err)
 	}
 	var b [512]byte
 	_, _ = unix.Read(ctx, b[:]) // the message about that
@@ -105,9 +119,9 @@ func checked(ctx int) error {
 func probeMountAPI(context.Context, *session) error { return parameters() }
 
 func probeLayerFDs(_ context.Context, s *session) error {
-	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	ctx, err := fsopen("overlay")
 	if err != nil {
-		return fmt.Errorf("fsopen overlay: %w", err)
+		return err
 	}
 	defer unix.Close(ctx)
 	if err := checked(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -45,11 +46,11 @@ func (s *session) keyOf(p *probe) key {
 	return k
 }
 
-// dirKeyOf identifies dir; zero if there is none. In another mount namespace it
-// would be another mount.
-func dirKeyOf(dir string) dirKey {
+// dirKeyOf identifies a directory as the caller sees it: in another mount
+// namespace it would be on another mount.
+func dirKeyOf(dir *os.File) dirKey {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
+	if err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
 		return dirKey{}
 	}
 	return dirKey{uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), st.Ino, st.Mnt_id}
@@ -111,20 +112,24 @@ func (p *Prober) ask(ctx context.Context, dir string, names []string) (results [
 }
 
 // privately calls work with a session in a mount namespace of its own, if there
-// can be one, and takes the session's traces away.
-func privately(dir string, work func(*session) error) error {
-	key := dirKeyOf(dir)
-	run := func(private bool) (err error) {
-		s, err := openSession(dir)
-		if err != nil {
+// can be one, and takes the session's traces away. That is done from outside:
+// inside, what is removed may be mounted on.
+func privately(dir string, work func(*session) error) (err error) {
+	outside, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	s := &session{outside: outside, key: dirKeyOf(outside)}
+	defer func() { err = errors.Join(err, s.close()) }()
+	run := func(private bool) error {
+		s.private = private
+		if err := s.open(dir); err != nil {
 			return err
 		}
-		s.private, s.key = private, key
-		defer func() { err = errors.Join(err, s.close()) }()
 		return work(s)
 	}
 	called := false
-	err := mountutil.InOwnNamespace("probe", func() error { called = true; return run(true) })
+	err = mountutil.InOwnNamespace("probe", func() error { called = true; return run(true) })
 	if !called {
 		return run(false)
 	}

@@ -18,22 +18,22 @@ const scratchPrefix = ".overlaydiff-probe-"
 // scratch is a directory of our own in the directory that is asked about. As
 // long as the descriptor is open its lock says that somebody uses it.
 type scratch struct {
-	parent string
-	name   string
-	fd     *os.File
+	name string
+	fd   *os.File
 }
 
-// newScratch makes a scratch directory in parent, which names the open
-// directory dir, after removing those whose makers are gone.
-func newScratch(dir *os.File, parent string) (*scratch, error) {
+// newScratch makes a scratch directory in dir, after removing those whose makers
+// are gone.
+func newScratch(dir *os.File) (*scratch, error) {
+	parent := fdPath(int(dir.Fd()))
 	sweep(dir, parent)
 	for range 10 {
 		path, err := os.MkdirTemp(parent, scratchPrefix)
 		if err != nil {
 			return nil, err
 		}
-		s := &scratch{parent: parent, name: path[strings.LastIndexByte(path, '/')+1:]}
-		ours, err := s.lock()
+		s := &scratch{name: filepath.Base(path)}
+		ours, err := s.lock(path)
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(path))
 		}
@@ -46,8 +46,8 @@ func newScratch(dir *os.File, parent string) (*scratch, error) {
 }
 
 // lock opens and locks the directory, and reports whether that was in time.
-func (s *scratch) lock() (bool, error) {
-	f, err := os.OpenFile(s.parent+"/"+s.name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+func (s *scratch) lock(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -68,9 +68,9 @@ func (s *scratch) lock() (bool, error) {
 // mount options would have to escape.
 func (s *scratch) path() string { return fdPath(int(s.fd.Fd())) }
 
-// remove removes the directory and all that is in it.
-func (s *scratch) remove() error {
-	err := removeAll(s.parent + "/" + s.name)
+// remove removes the directory, and all that is in it, from dir.
+func (s *scratch) remove(dir *os.File) error {
+	err := removeAll(fdPath(int(dir.Fd())) + "/" + s.name)
 	if err != nil {
 		err = fmt.Errorf("remove the scratch directory %s: %w; remove it by hand", s.name, bare(err))
 	}
@@ -203,7 +203,7 @@ func get(path, name string) (string, bool, error) {
 	case err == unix.ENODATA:
 		return "", false, nil
 	case err != nil:
-		return "", false, fmt.Errorf("get %s: %w", name, err)
+		return "", false, unsure(fmt.Errorf("get %s: %w", name, err))
 	}
 	return string(b[:n]), true, nil
 }

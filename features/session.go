@@ -13,8 +13,9 @@ import (
 
 // session asks questions about one directory.
 type session struct {
-	dir      *os.File
-	key      dirKey // of dir, as the caller sees it
+	outside  *os.File // the directory in the caller's mount namespace
+	key      dirKey   // of that
+	dir      *os.File // the directory in the namespace of the probes
 	scratch  *scratch
 	scratchE error // why there is none
 	places   int
@@ -23,11 +24,9 @@ type session struct {
 	trusted bool
 	userns  userns
 	shared  shared
-	// private is whether this thread has a mount namespace of its own, and
-	// attached what is mounted there.
-	private  bool
-	attached []string
-	detail   string // what the running probe says beside yes
+	// private is whether this thread has a mount namespace of its own.
+	private bool
+	detail  string // what the running probe says beside yes
 }
 
 // shared is what several probes use, made by the first.
@@ -36,19 +35,31 @@ type shared struct {
 	overlays map[string]*prepared // by options
 }
 
-// openSession opens dir. Everything else is made when a probe needs it.
-func openSession(dir string) (*session, error) {
+func openDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("probe a directory: %w; name one that exists and can be read", err)
 	}
-	return &session{dir: f, trusted: sys.SeesTrusted()}, nil
+	return f, nil
 }
+
+// open opens dir, in the mount namespace that the probes are in. All else is
+// made when a probe needs it.
+func (s *session) open(dir string) (err error) {
+	s.trusted = expectTrusted()
+	s.dir, err = openDir(dir)
+	return err
+}
+
+// expectTrusted reports whether marks are in trusted.*. Who has the privilege
+// should see them; if not, some filter is in the way, which those will tell who
+// set one.
+func expectTrusted() bool { return sys.SeesTrusted() || initialUserns() && hasSysAdmin() }
 
 // scratchDir makes the scratch directory at the first call.
 func (s *session) scratchDir() (*scratch, error) {
 	if s.scratch == nil && s.scratchE == nil {
-		s.scratch, s.scratchE = newScratch(s.dir, fdPath(int(s.dir.Fd())))
+		s.scratch, s.scratchE = newScratch(s.dir)
 		if s.scratchE != nil {
 			s.scratchE = fmt.Errorf("make a scratch directory: %w", bare(s.scratchE))
 		}
@@ -73,18 +84,18 @@ func bare(err error) error {
 // close takes away all that the session made.
 func (s *session) close() error {
 	err := s.userns.close()
-	for _, point := range s.attached {
-		err = errors.Join(err, unix.Unmount(point, unix.MNT_DETACH))
-	}
 	for _, o := range s.shared.overlays {
 		if o.err == nil {
 			o.close()
 		}
 	}
 	if s.scratch != nil {
-		err = errors.Join(err, s.scratch.remove())
+		err = errors.Join(err, s.scratch.remove(s.outside))
 	}
-	return errors.Join(err, s.dir.Close())
+	if s.dir != nil {
+		err = errors.Join(err, s.dir.Close())
+	}
+	return errors.Join(err, s.outside.Close())
 }
 
 // base are the options without which overlays are useless to this process.

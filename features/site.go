@@ -21,19 +21,20 @@ type Site struct {
 
 // Where describes this process, its kernel, and the file system of dir.
 func Where(dir string) (Site, error) {
-	s, err := openSession(dir)
+	f, err := openDir(dir)
 	if err != nil {
 		return Site{}, err
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return Site{}, fmt.Errorf("uname: %w", err)
-	}
+	defer f.Close()
 	site := Site{
-		Kernel: unix.ByteSliceToString(u.Release[:]), Directory: dir, FileSystem: s.fsName(),
-		UID: os.Geteuid(), InitialUserns: initialUserns(), Trusted: s.trusted,
+		Kernel: "unknown", Directory: dir, FileSystem: fsName(f),
+		UID: os.Geteuid(), InitialUserns: initialUserns(), Trusted: expectTrusted(),
 	}
-	return site, s.close()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		site.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	return site, nil
 }
 
 // fsNames has the file systems that layers are likely to be on.
@@ -60,10 +61,10 @@ var fsNames = map[int64]string{
 	unix.SYSFS_MAGIC:           "sysfs",
 }
 
-// fsName names the file system of the directory.
-func (s *session) fsName() string {
+// fsName names the file system of dir.
+func fsName(dir *os.File) string {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(s.dir.Fd()), &st); err != nil {
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 		return "unknown"
 	}
 	if name, ok := fsNames[int64(uint32(st.Type))]; ok {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -98,19 +97,13 @@ func (u *userns) start(ctx context.Context, s *session) {
 		u.err = unsure(err)
 		return
 	}
-	if err := os.Mkdir(sc.path()+"/userns", 0o755); err != nil {
-		u.err = unsure(err)
+	if err := os.Mkdir(sc.path()+"/"+childDir, 0o755); err != nil {
+		u.err = unsure(bare(err))
 		return
 	}
-	dir, err := os.Open(sc.path() + "/userns")
-	if err != nil {
-		u.err = unsure(err)
-		return
-	}
-	defer dir.Close()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = []string{childName}
-	cmd.ExtraFiles = []*os.File{dir}
+	cmd.ExtraFiles = []*os.File{sc.fd} // with its lock
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
@@ -208,115 +201,5 @@ func (u *userns) close() error {
 	err := u.stdin.Close()
 	// How it ended is no news: what it had to say, it said, or that was an error.
 	_ = u.cmd.Wait()
-	return err
-}
-
-// childName is the name under which the program is started again.
-const childName = "overlaydiff-probe"
-
-var mainCalled atomic.Bool
-
-// Main makes the questions about user namespaces possible. Call it first thing
-// in main, before anything is set up: in the process that a [Prober] starts it
-// answers and exits; else it returns at once.
-func Main() {
-	if len(os.Args) == 1 && os.Args[0] == childName {
-		os.Exit(serve())
-	}
-	mainCalled.Store(true)
-}
-
-// serve is the process in the new user namespace: descriptor 3 is a scratch
-// directory for it.
-func serve() int {
-	s := &session{}
-	s.scratch, s.scratchE = reopen(3)
-	var results []Result
-	for _, p := range catalogue {
-		if p.child != nil {
-			r := p.result()
-			r.settle(bareAll(p.child(s)))
-			results = append(results, r)
-		}
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(results); err != nil {
-		return 1
-	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // the parent may want the namespace
-	return 0
-}
-
-// reopen opens a directory that was opened in another mount namespace: layers
-// must be in that of who mounts.
-func reopen(fd int) (*scratch, error) {
-	inherited := os.NewFile(uintptr(fd), "scratch")
-	defer inherited.Close()
-	path, err := os.Readlink(fdPath(fd))
-	if err != nil {
-		return nil, bare(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, bare(err)
-	}
-	here, err := f.Stat()
-	if err == nil {
-		there, statErr := inherited.Stat()
-		if statErr == nil && os.SameFile(here, there) {
-			return &scratch{fd: f}, nil
-		}
-		err = errors.New("the scratch directory was moved")
-	}
-	return nil, errors.Join(err, f.Close())
-}
-
-func childMount(s *session) error {
-	_, err := s.prepared()
-	return whyNotThere(err)
-}
-
-// whyNotThere makes EPERM a no if it is meant for overlays only: user namespaces
-// may mount them since 5.11.
-func whyNotThere(err error) error {
-	if !errors.Is(err, unix.EPERM) || initialUserns() {
-		return err
-	}
-	tmpfs, tmpErr := mountDetached("tmpfs", nil)
-	if tmpErr != nil {
-		return err
-	}
-	tmpfs.close()
-	return no("in a user namespace a tmpfs can be mounted, an overlay can't: %v", err)
-}
-
-func childReplaces(s *session, extra ...string) error {
-	p, err := s.place()
-	if err != nil {
-		return err
-	}
-	if err := p.make("l1/d/f"); err != nil {
-		return err
-	}
-	dirs, err := p.dirs("l1")
-	if err != nil {
-		return err
-	}
-	m, err := mountVolatile(append(dirs, options(extra)...))
-	if err != nil {
-		return whyNotThere(err)
-	}
-	defer m.close()
-	return tryReplace(s, &prepared{place: p, mounted: m})
-}
-
-func childWhiteout(s *session) error {
-	p, err := s.place()
-	if err != nil {
-		return err
-	}
-	err = makeWhiteout(p.in("w"))
-	if errors.Is(err, unix.EPERM) { // nobody may make devices here, but whiteouts since 5.8
-		return no("%v", bare(err))
-	}
 	return err
 }

@@ -4,6 +4,7 @@
 #
 #   testenv/install.sh                what the tests need
 #   testenv/install.sh debootstrap    that, and debootstrap for bench/real-image.sh
+#   testenv/install.sh vm             that, and what virtual machines need (make test-vm)
 #
 # With everything there it does nothing, quickly and without the network.
 set -euo pipefail
@@ -24,7 +25,7 @@ need() {
 }
 
 need mount mount umount losetup
-need util-linux unshare findmnt flock
+need util-linux unshare findmnt flock setpriv
 need e2fsprogs mkfs.ext4
 need xfsprogs mkfs.xfs
 need btrfs-progs mkfs.btrfs
@@ -41,7 +42,13 @@ need gcc gcc
 for word; do
   case $word in
     debootstrap) need debootstrap debootstrap ;;
-    *) echo "install.sh: unknown word '$word': debootstrap or nothing" >&2; exit 2 ;;
+    vm)
+      need qemu-system-x86 qemu-system-x86_64
+      need dmsetup dmsetup
+      need xz-utils xz
+      need zstd zstd
+      ;;
+    *) echo "install.sh: unknown word '$word': debootstrap, vm or nothing" >&2; exit 2 ;;
   esac
 done
 

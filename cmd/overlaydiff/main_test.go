@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
@@ -59,15 +61,16 @@ func runScripts(t *testing.T, dir string, files []string) {
 	// has to get to this one.
 	check(t, os.Chmod(filepath.Dir(os.TempDir()), 0o711))
 	bin := install(t, filepath.Join(dir, "bin"))
+	// Else every process of a race build sleeps for a second at its end.
+	t.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	testscript.Run(t, testscript.Params{
 		Files:       files,
 		WorkdirRoot: dir,
 		Cmds:        commands,
-		Condition:   condition,
+		Condition:   func(name string) (bool, error) { return condition(dir, name) },
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
-			// Else every process of a race build sleeps for a second at its end.
-			env.Setenv("GORACE", "atexit_sleep_ms=0 "+env.Getenv("GORACE"))
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("LF", "\n") // what scripts can't write
 			env.Setenv("CSI", "\u009b")
 			s := &script{work: env.WorkDir, temps: []string{env.Getenv("TMPDIR"), filepath.Join(env.WorkDir, ".nobody")}}
@@ -110,7 +113,14 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func condition(name string) (bool, error) {
+func condition(dir, name string) (bool, error) {
+	if feature, ok := strings.CutPrefix(name, "has:"); ok {
+		err := new(features.Prober).Have(context.Background(), dir, feature)
+		if errors.Is(err, diff.ErrUnsupported) {
+			return false, nil
+		}
+		return err == nil, err
+	}
 	if name != "userns" {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}

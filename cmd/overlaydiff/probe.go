@@ -12,6 +12,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
 // probeReport is what probe found. Its JSON is documented in docs/probe.md.
@@ -46,7 +47,10 @@ mount options that --options names.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if explain != "" {
+			if cmd.Flags().Changed("explain") {
+				if asJSON || options != "" || len(args) > 0 {
+					return usagef("--explain probes nothing: leave DIR, --options and --json out")
+				}
 				return explainProbe(cmd.OutOrStdout(), explain)
 			}
 			dir := "."
@@ -64,13 +68,20 @@ mount options that --options names.`,
 		},
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().StringVar(&options, "options", "", "mount `OPTIONS` that overlays there are mounted with, without the layers")
-	cmd.Flags().StringVar(&explain, "explain", "", "say what the answer `NAME` means and how it is found, and probe nothing; all: of each")
+	cmd.Flags().StringVar(&options, "options", "", "mount `OPTIONS` of the overlays there, without the layers")
+	cmd.Flags().StringVar(&explain, "explain", "", "only say what the answer `NAME` means and how it is found; all: of each")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "machine-readable output")
 	return cmd
 }
 
 func probe(ctx context.Context, dir, options string) (r probeReport, err error) {
+	parsed, err := mountutil.ParseOptions(options)
+	switch {
+	case err != nil:
+		return r, err
+	case len(parsed.Lower) > 0 || parsed.Upper != "" || parsed.Work != "":
+		return r, usagef("--options %q: leave the layers out (lowerdir, upperdir, workdir): only what else overlays there are mounted with counts", options)
+	}
 	if r.Site, err = features.Where(dir); err != nil {
 		return r, err
 	}
@@ -86,6 +97,9 @@ func probe(ctx context.Context, dir, options string) (r probeReport, err error) 
 		r.Native.Error = oneLine(err.Error())
 	}
 	r.Native.Native = native
+	if native.Reasons == nil {
+		r.Native.Reasons = []features.Reason{} // an array in JSON, even if it is empty
+	}
 	return r, ctx.Err()
 }
 

@@ -39,11 +39,23 @@ import (
 //	jsonl changes|size|usage    each line of stdout has the normative fields, and no others
 //	dulike DIR              the usage on stdout is what du says of DIR
 //	columns N               no line of stdout is longer
+//	tmpfs DIR [OPTIONS]     a file system of its own, until the end of the script
+//	readonly DIR            nothing can be written there any more
+//	fill DIR                no byte and no inode is free on its file system
+//	empty DIR…              nothing is in there
+//	probed                  stdout is the JSON of probe, as docs/probe.md has it
+//	answers ANSWER NAME…    it has these answers
+//	because NAME REGEXP     … with this reason
+//	native ANSWER CODE…     it has this verdict, with these reasons and no others
+//	peer TOOL native|REGEXP it has this verdict of another tool
+//	probetext               stdout is the text of probe: aligned, all answers
+//	explainsall             stdout has every question
 //	midway SIGNAL N WHEN CMD…   see midway
 //	clean                   nothing is left: mounts, temporary files, processes
 //
-// [userns] is whether user nobody can have a user namespace. The program
-// asnobody runs a command as that user.
+// [userns] is whether user nobody can have a user namespace, [has:NAME] what
+// features answers on the script's file system, as root. The program asnobody
+// runs a command as that user.
 var commands map[string]func(ts *testscript.TestScript, neg bool, args []string)
 
 func init() { // not an initializer: some commands call others
@@ -57,18 +69,29 @@ func init() { // not an initializer: some commands call others
 		"status": {2, func(ts *testscript.TestScript, args []string) {
 			runStatus(ts, number(ts, args[0]), args[1], args[2:]...)
 		}},
-		"fails":    {3, cmdFails},
-		"tree":     {2, cmdTree},
-		"do":       {2, cmdDo},
-		"bigtree":  {2, cmdBigTree},
-		"slowfile": {1, cmdSlowFile},
-		"overlay":  {4, cmdOverlay},
-		"chrooted": {2, cmdChrooted},
-		"jsonl":    {1, cmdJSONL},
-		"dulike":   {1, cmdDuLike},
-		"columns":  {1, cmdColumns},
-		"midway":   {4, cmdMidway},
-		"clean":    {0, func(ts *testscript.TestScript, _ []string) { ts.Check(scriptOf(ts).clean()) }},
+		"fails":       {3, cmdFails},
+		"tree":        {2, cmdTree},
+		"do":          {2, cmdDo},
+		"bigtree":     {2, cmdBigTree},
+		"slowfile":    {1, cmdSlowFile},
+		"overlay":     {4, cmdOverlay},
+		"chrooted":    {2, cmdChrooted},
+		"jsonl":       {1, cmdJSONL},
+		"dulike":      {1, cmdDuLike},
+		"columns":     {1, cmdColumns},
+		"midway":      {4, cmdMidway},
+		"tmpfs":       {1, cmdTmpfs},
+		"readonly":    {1, cmdReadOnly},
+		"fill":        {1, cmdFill},
+		"empty":       {1, cmdEmpty},
+		"probed":      {0, cmdProbed},
+		"answers":     {2, cmdAnswers},
+		"because":     {2, cmdBecause},
+		"native":      {1, cmdNative},
+		"peer":        {2, cmdPeer},
+		"explainsall": {0, cmdExplainsAll},
+		"probetext":   {0, cmdProbeText},
+		"clean":       {0, func(ts *testscript.TestScript, _ []string) { ts.Check(scriptOf(ts).clean()) }},
 	} {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg || len(args) < c.least {
@@ -83,7 +106,7 @@ func init() { // not an initializer: some commands call others
 type script struct {
 	work    string
 	temps   []string // directories for temporary files
-	mounts  []string // made by the command overlay
+	mounts  []string // made by the script's commands
 	holding []int    // processes started by the command chrooted
 }
 
@@ -249,12 +272,17 @@ func cmdOverlay(ts *testscript.TestScript, args []string) {
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lowers, ":"), upper, work)
 	options = strings.Join(append([]string{options}, args[4:]...), ",")
 	ts.Check(os.NewSyscallError("mount "+options, syscall.Mount("overlay", merged, "overlay", syscall.MS_NODEV, options)))
-	s.mounts = append(s.mounts, merged)
+	s.until(ts, merged)
+}
+
+// until notes a mount, which the end of the script takes away.
+func (s *script) until(ts *testscript.TestScript, point string) {
+	s.mounts = append(s.mounts, point)
 	ts.Defer(func() {
-		if err := syscall.Unmount(merged, 0); err != nil {
-			ts.Logf("unmount %s: %v", merged, errors.Join(err, syscall.Unmount(merged, syscall.MNT_DETACH)))
+		if err := syscall.Unmount(point, 0); err != nil {
+			ts.Logf("unmount %s: %v", point, errors.Join(err, syscall.Unmount(point, syscall.MNT_DETACH)))
 		}
-		s.mounts = slices.DeleteFunc(s.mounts, func(m string) bool { return m == merged })
+		s.mounts = slices.DeleteFunc(s.mounts, func(m string) bool { return m == point })
 	})
 }
 

@@ -39,7 +39,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.options, "options", "", "mount `OPTIONS`, as mount -o takes them")
 	flags.StringVar(&f.oldDir, "old", "", "`DIR` of the old tree, instead of an overlay")
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
-	flags.BoolVar(&f.snapshots, "snapshots", false, "--old and --new are snapshots of one file system, --new made from --old, which was not written since")
+	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
