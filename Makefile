@@ -1,9 +1,10 @@
 # The tests need no make: testenv/test.sh runs them all.
 
 CASES ?= 2500
+KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test random bench lint real-image clean
+.PHONY: help build test test-vm random bench lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -13,6 +14,11 @@ build: ## build the command, ./overlaydiff
 
 test: ## run every check and test; as root, all of them
 	testenv/test.sh
+
+test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=regexp, SLICE=1 for a part
+	testenv/install.sh vm
+	go build -o dist/matrix ./testenv/vm/matrix
+	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(RUN)') $(if $(SLICE),-slice)
 
 random: ## compare engines and reference on CASES=2500 random overlays a file system
 	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^TestRandom$$' .

@@ -63,7 +63,7 @@ func lines(r *rand.Rand) []string {
 			switch n := r.IntN(12); {
 			case n < 3:
 			case n < 6 && depth < 4:
-				list = append(list, "dir "+path+" mode="+pick("755", "700", "1777")+pick("", " xattr.user.k=1", " mtime=5"))
+				list = append(list, "dir "+path+" mode="+pick("755", "700", "1777")+pick("", " xattr.trusted.k=1", " mtime=5"))
 				grow(dir+name+"/", depth+1)
 			case n == 6:
 				list = append(list, "symlink "+path+" -> "+pick("a", "nowhere"))
@@ -74,7 +74,7 @@ func lines(r *rand.Rand) []string {
 				}
 			default:
 				list = append(list, "file "+path+" content="+pick("x", "y", "longer")+meta+
-					pick("", "", " mtime=7.5", " uid=1")+pick("", "", " xattr.user.k=1", " xattr.user.k=2"))
+					pick("", "", " mtime=7.5", " uid=1")+pick("", "", " xattr.trusted.k=1", " xattr.trusted.k=2"))
 			}
 		}
 	}

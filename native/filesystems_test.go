@@ -22,8 +22,14 @@ func TestFileSystems_Mixed(t *testing.T) {
 	}
 	for _, options := range []string{"", "redirect_dir=on,metacopy=on", "index=on", "userxattr", "xino=on"} {
 		t.Run(options, func(t *testing.T) {
+			if options == "userxattr" {
+				testenv.Needs(t, testenv.Ext4, testenv.UserXattrMarks)
+			}
 			o := layers{options: options, upper: ""}.make(t, testenv.Scratch(t, testenv.Ext4))
 			for i, fs := range []testenv.FS{testenv.XFS, testenv.Btrfs, testenv.Tmpfs} {
+				if options == "index=on" {
+					testenv.Needs(t, fs, testenv.FileSystemIDs)
+				}
 				dir := testenv.Scratch(t, fs)
 				o.stack.Lower = append(o.stack.Lower, dir)
 				testenv.Tree(t, dir,
@@ -89,7 +95,7 @@ func TestFileSystems_Images(t *testing.T) {
 		"squashfs": {"mksquashfs", "DIR", "IMAGE", "-no-progress", "-quiet"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			source := testenv.Scratch(t, testenv.Tmpfs)
+			source := testenv.Scratch(t, testenv.Ext4) // it has user.* attributes on every kernel
 			testenv.Tree(t, source,
 				"file f content=data xattr.user.k=v", "file d/f content=x", "file d/g content=x", "file d/sub/f", "symlink l -> f", "fifo p",
 				"char c 1:3", "file big size=300000", "file links/a content=x", "link links/b links/a", "dir o"+opaque+"y", "file o/f", "whiteout w", "file e/f")
@@ -137,6 +143,7 @@ func TestFileSystems_IndexColliding(t *testing.T) {
 	}
 	for name, make := range volume {
 		t.Run(name, func(t *testing.T) {
+			testenv.Needs(t, testenv.FS(name), testenv.FileSystemIDs)
 			o := layers{options: "index=on"}.make(t, testenv.Scratch(t, testenv.Ext4))
 			var inos []uint64
 			for i := range 2 {

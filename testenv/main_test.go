@@ -51,7 +51,7 @@ func TestRun(t *testing.T) {
 		"file":   {func() { os.WriteFile(filepath.Join(os.TempDir(), "left"), nil, 0o600) }, leaked},
 		"mount": {func() {
 			dir, _ := os.MkdirTemp("", "m")
-			if err := command("mount", "-t", "tmpfs", "x", dir); err != nil {
+			if err := mountTmpfs(dir, ""); err != nil {
 				t.Error(err)
 			}
 		}, leaked},
@@ -79,6 +79,7 @@ func TestScratch(t *testing.T) {
 		var dir string
 		t.Run("use", func(t *testing.T) {
 			dir = Scratch(t, fs)
+			Needs(t, fs, UserXattrs)
 			Tree(t, dir, "file f xattr.trusted.k=v xattr.user.k=v", "whiteout w")
 			if other := Scratch(t, fs); other == dir {
 				t.Errorf("two scratch directories are one: %s", dir)

@@ -26,6 +26,9 @@ func TestRandom_Verbs(t *testing.T) {
 		c := Random(seed, randomOptions[seed%uint64(len(randomOptions))])
 		m := newModel(c.Options)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			if c.Options == "userxattr" {
+				Needs(t, Tmpfs, UserXattrMarks)
+			}
 			dir := Scratch(t, Tmpfs)
 			var lowers []string
 			for i, ops := range c.Layers {

@@ -75,7 +75,7 @@ func Scratch(tb testing.TB, fs FS) string {
 	if v == nil {
 		tb.Fatalf("no file system %q", fs)
 	}
-	if v.mkfs != nil {
+	if v.mkfs != nil && Disk(string(fs)) == "" {
 		if _, err := exec.LookPath(v.mkfs[0]); err != nil {
 			missing(tb, fmt.Sprintf("needs %s to make a file system: %v", v.mkfs[0], err))
 		}
@@ -101,37 +101,64 @@ func Scratch(tb testing.TB, fs FS) string {
 
 func mountpoint(fs FS) string { return filepath.Join(private, string(fs)) }
 
-// mount makes the file system and mounts it, without devices: what a random
-// test makes with mknod must never be opened.
+// mount mounts the file system, without devices: what a random test makes with
+// mknod must never be opened.
 func (v *volume) mount(fs FS) error {
 	dir := mountpoint(fs)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	if v.mkfs == nil {
-		return command("mount", "-t", string(fs), "-o", fmt.Sprintf("nodev,mode=755,size=%d", v.size), "overlaydiff", dir)
+		return mountTmpfs(dir, fmt.Sprintf("mode=755,size=%d", v.size))
 	}
-	// Images are on a tmpfs (the Tmpfs volume may be full of something), so
-	// that a sync costs nothing.
-	images := filepath.Join(private, "images-"+string(fs))
-	if err := os.Mkdir(images, 0o700); err != nil {
-		return err
+	if disk := Disk(string(fs)); disk != "" {
+		return pathError("mount "+disk, dir, syscall.Mount(disk, dir, string(fs), syscall.MS_NODEV, ""))
 	}
-	if err := command("mount", "-t", "tmpfs", "-o", "mode=700", "overlaydiff", images); err != nil {
-		return err
-	}
-	image := filepath.Join(images, "image")
-	f, err := os.Create(image)
+	image, err := v.image(fs)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Truncate(v.size), f.Close()); err != nil {
-		return err
-	}
-	if err := command(v.mkfs[0], append(v.mkfs[1:len(v.mkfs):len(v.mkfs)], image)...); err != nil {
-		return err
-	}
 	return command("mount", "-t", string(fs), "-o", "loop,nodev", image, dir)
+}
+
+// Disk returns the block device that OVERLAYDIFF_DISKS, a directory, has by
+// this name; "" if there is none. Virtual machines have one for each file
+// system that needs one, already made, and a spare one.
+func Disk(name string) string {
+	dir := os.Getenv("OVERLAYDIFF_DISKS")
+	if dir == "" {
+		return ""
+	}
+	disk := filepath.Join(dir, name)
+	if _, err := os.Stat(disk); err != nil {
+		return ""
+	}
+	return disk
+}
+
+// image makes the file system in a file, on a tmpfs (the Tmpfs volume may be
+// full of something), so that a sync costs nothing.
+func (v *volume) image(fs FS) (string, error) {
+	dir := filepath.Join(private, "images-"+string(fs))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := mountTmpfs(dir, "mode=700"); err != nil {
+		return "", err
+	}
+	image := filepath.Join(dir, "image")
+	f, err := os.Create(image)
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(f.Truncate(v.size), f.Close()); err != nil {
+		return "", err
+	}
+	return image, command(v.mkfs[0], append(v.mkfs[1:len(v.mkfs):len(v.mkfs)], image)...)
+}
+
+func mountTmpfs(dir, options string) error {
+	return pathError("mount tmpfs", dir, syscall.Mount("overlaydiff", dir, "tmpfs", syscall.MS_NODEV, options))
 }
 
 func command(name string, args ...string) error {

@@ -77,7 +77,7 @@ func show(t *testing.T, root string) []string {
 }
 
 func TestTree(t *testing.T) {
-	root := Scratch(t, Tmpfs)
+	root := Scratch(t, Ext4)                  // it has user.* attributes on every kernel
 	defer syscall.Umask(syscall.Umask(0o077)) // no matter
 	Tree(t, root, `
 		# a comment

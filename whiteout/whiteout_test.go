@@ -170,6 +170,7 @@ func FuzzParseRedirect(f *testing.F) {
 func TestIs(t *testing.T) {
 	testenv.RequireRoot(t)
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		testenv.Needs(t, fs, testenv.UserXattrs)
 		dir := testenv.Scratch(t, fs)
 		testenv.Tree(t, dir,
 			"whiteout device", "char other 0:1", "block block 0:0",

@@ -1,5 +1,7 @@
 package difftest
 
+import "github.com/overlaydiff/overlaydiff/testenv"
+
 const follow = "redirect_dir=on"
 
 var redirectCases = []testcase{
@@ -117,7 +119,7 @@ var metacopyCases = []testcase{
 
 var dataCases = []testcase{
 	{
-		name: "data-only layer", why: "the content is in a layer that shows nothing (41)", options: "metacopy=on", since: [2]int{6, 5}, mayRefuse: true,
+		name: "data-only layer", why: "the content is in a layer that shows nothing (41)", options: "metacopy=on", needs: []testenv.Need{testenv.DataLayers}, mayRefuse: true,
 		lower: []string{"file f size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=/ab/blob; file g size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=/ab/blob"},
 		data:  []string{"file other", "file ab/blob content=data"}, ops: "chmod f 600; write g x", want: "C /f mode; C /g size,content,mtime",
 	},

@@ -3,6 +3,8 @@ package difftest
 import (
 	"fmt"
 	"strings"
+
+	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
 // Numbers in brackets are those of the trap scenarios in the description of
@@ -45,16 +47,16 @@ var whiteoutCases = []testcase{
 		want: "C /b type; C /c type; C /d device; A /n",
 	},
 	{
-		name: "xattr whiteout in upper", why: "lookup honours it without any marker (48)", since: [2]int{6, 7},
+		name: "xattr whiteout in upper", why: "lookup honours it without any marker (48)", needs: []testenv.Need{testenv.XattrWhiteouts},
 		lower: []string{"file f content=x; file g"}, upper: "file f xattr.trusted.overlay.whiteout=y; file n xattr.trusted.overlay.whiteout=",
 		want: "D /f", ghosts: true,
 	},
 	{
-		name: "xattr whiteout that is none", why: "only an empty file is one", since: [2]int{6, 7},
+		name: "xattr whiteout that is none", why: "only an empty file is one", needs: []testenv.Need{testenv.XattrWhiteouts},
 		lower: []string{"file f content=x"}, upper: "file f content=y xattr.trusted.overlay.whiteout=y", want: "C /f content",
 	},
 	{
-		name: "xattr whiteouts in lower", why: "part of the lower view", since: [2]int{6, 7},
+		name: "xattr whiteouts in lower", why: "part of the lower view", needs: []testenv.Need{testenv.XattrWhiteouts},
 		lower: []string{"dir d xattr.trusted.overlay.opaque=x; file d/f xattr.trusted.overlay.whiteout=", "file d/f content=x; file d/g"},
 		ops:   "create d/f y; write d/g z", want: "A /d/f; C /d/g size,content,mtime",
 	},

@@ -1,5 +1,7 @@
 package difftest
 
+import "github.com/overlaydiff/overlaydiff/testenv"
+
 var indexCases = []testcase{
 	{
 		name: "features: index", why: "switched on, used by no link (9)", options: "index=on",
@@ -44,33 +46,33 @@ var nfsExportCases = []testcase{
 
 var userxattrCases = []testcase{
 	{
-		name: "userxattr: recreated directory", why: "opaque is a user attribute here (23)", options: "userxattr", since: [2]int{6, 6},
+		name: "userxattr: recreated directory", why: "opaque is a user attribute here (23)", options: "userxattr", needs: []testenv.Need{testenv.UserXattrMarks},
 		lower: []string{"file d/old; file d/sub/x"}, ops: "rmtree d; mkdir d; create d/n x", want: "A /d/n; D /d/old; D /d/sub",
 	},
 	{
-		name: "userxattr: opaque by hand", why: "only y is opaque, also here", options: "userxattr", since: [2]int{6, 6},
+		name: "userxattr: opaque by hand", why: "only y is opaque, also here", options: "userxattr", needs: []testenv.Need{testenv.UserXattrMarks},
 		lower: []string{"file d/f; file e/f"}, upper: "dir d xattr.user.overlay.opaque=y; dir e xattr.user.overlay.opaque=x", want: "D /d/f",
 	},
 	{
-		name: "userxattr: trusted markers are data", why: "only one kind of marker counts in a mount", options: "userxattr", since: [2]int{6, 6},
+		name: "userxattr: trusted markers are data", why: "only one kind of marker counts in a mount", options: "userxattr", needs: []testenv.Need{testenv.UserXattrMarks},
 		lower: []string{"file d/f; file g"}, upper: "dir d xattr.trusted.overlay.opaque=y; file g xattr.trusted.overlay.whiteout=y",
 		want: "C /d xattrs; C /g xattrs",
 	},
 	{
-		name: "userxattr: changes", why: "copied up without an origin where user attributes can't be", options: "userxattr", since: [2]int{6, 6},
+		name: "userxattr: changes", why: "copied up without an origin where user attributes can't be", options: "userxattr", needs: []testenv.Need{testenv.UserXattrMarks},
 		lower: []string{"file f content=x; file g; dir d; symlink l -> f; file h"},
 		ops:   "open f; chmod g 600; unlink h; setxattr d user.k=v; chown l 1:1; mknod p fifo", want: "C /d xattrs; C /g mode; D /h; C /l uid,gid; A /p",
 	},
 	{
-		name: "userxattr: linked symlink", why: "no origin on symlinks: the number of a cached inode is not that of its other name", options: "userxattr", since: [2]int{6, 6},
+		name: "userxattr: linked symlink", why: "no origin on symlinks: the number of a cached inode is not that of its other name", options: "userxattr", needs: []testenv.Need{testenv.UserXattrMarks},
 		lower: []string{"symlink l -> xyz; dir d"}, ops: "link l d/m; utimes l 5", want: "A /d/m; C /l mtime",
 	},
 	{
-		name: "userxattr: xattr whiteout", why: "by its user attribute", options: "userxattr", since: [2]int{6, 7},
+		name: "userxattr: xattr whiteout", why: "by its user attribute", options: "userxattr", needs: []testenv.Need{testenv.UserXattrMarks, testenv.XattrWhiteouts},
 		lower: []string{"file f content=x"}, upper: "file f xattr.user.overlay.whiteout=", want: "D /f", ghosts: true,
 	},
 	{
-		name: "trusted: user markers are data", why: "a container may write them, and they mark nothing (24)", since: [2]int{6, 6},
+		name: "trusted: user markers are data", why: "a container may write them, and they mark nothing (24)", needs: []testenv.Need{testenv.UserXattrs},
 		lower: []string{"file d/f; file g; file h content=x"}, upper: "file g xattr.user.overlay.whiteout=y",
 		ops: "setxattr d user.overlay.opaque=y; setxattr h user.overlay.metacopy=", want: "C /d xattrs; C /g xattrs; C /h xattrs",
 	},
@@ -78,21 +80,21 @@ var userxattrCases = []testcase{
 
 var nestedCases = []testcase{
 	{
-		name: "escaped xattr whiteout", why: "an empty file with a nested overlay's attribute (49)", since: [2]int{6, 7},
+		name: "escaped xattr whiteout", why: "an empty file with a nested overlay's attribute (49)", needs: []testenv.Need{testenv.XattrEscapes},
 		lower: []string{"file f"}, upper: "file f xattr.trusted.overlay.overlay.whiteout=y; file g xattr.trusted.overlay.overlay.whiteout=y",
 		want: "C /f xattrs; A /g",
 	},
 	{
-		name: "trusted: marker set by the container", why: "it is stored escaped and seen as it was set", since: [2]int{6, 7},
+		name: "trusted: marker set by the container", why: "it is stored escaped and seen as it was set", needs: []testenv.Need{testenv.XattrEscapes},
 		lower: []string{"file d/f; file e/g xattr.trusted.overlay.overlay.redirect=x"},
 		ops:   "setxattr d trusted.overlay.opaque=y; removexattr e/g trusted.overlay.redirect", want: "C /d xattrs; C /e/g xattrs",
 	},
 	{
-		name: "escaped opaque", why: "a directory with a nested overlay's marker merges as any other", since: [2]int{6, 7},
+		name: "escaped opaque", why: "a directory with a nested overlay's marker merges as any other", needs: []testenv.Need{testenv.XattrEscapes},
 		lower: []string{"file d/f"}, upper: "dir d xattr.trusted.overlay.overlay.opaque=y; file d/g", want: "C /d xattrs; A /d/g",
 	},
 	{
-		name: "escaped twice", why: "each level of nesting adds one escape, and only one is undone", since: [2]int{6, 7},
+		name: "escaped twice", why: "each level of nesting adds one escape, and only one is undone", needs: []testenv.Need{testenv.XattrEscapes},
 		lower: []string{"file f; dir d xattr.trusted.overlay.overlay.overlay.opaque=y"}, upper: "file f xattr.trusted.overlay.overlay.overlay.metacopy=",
 		ops: "removexattr d trusted.overlay.overlay.opaque", want: "C /d xattrs; C /f xattrs",
 	},

@@ -134,9 +134,22 @@ type random struct {
 // unmounted stays for a moment, and with index=on that layer is then busy.
 func (r *random) run(opts RandomOptions, first uint64) {
 	for seed := first; seed < first+uint64(opts.Cases); seed++ {
-		c := testenv.Random(seed, opts.Mounts[seed%uint64(len(opts.Mounts))])
+		c := testenv.Random(seed, r.mount(opts.Mounts, seed))
 		r.judge(c, r.try(c))
 	}
+}
+
+// mount returns the mount options of a seed: those that it takes or, where
+// these can't exist, the next that can.
+func (r *random) mount(mounts []string, seed uint64) string {
+	for i := range uint64(len(mounts)) {
+		options := mounts[(seed+i)%uint64(len(mounts))]
+		if !strings.Contains(options, "userxattr") || testenv.Has(r.t, r.fs, testenv.UserXattrMarks) {
+			return options
+		}
+	}
+	r.t.Fatalf("none of %q can exist on this kernel and %s", mounts, r.fs)
+	return ""
 }
 
 // verdict says of each engine what it got wrong, or why it refused.

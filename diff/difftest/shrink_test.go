@@ -40,7 +40,7 @@ func TestShrink(t *testing.T) {
 	fails := func(c *testenv.Case) bool { return r.try(c).wrong["forgetful"] != "" }
 	found := 0
 	for seed := uint64(1); seed < 100 && found < 3; seed++ {
-		c := testenv.Random(seed, allMounts[seed%uint64(len(allMounts))])
+		c := testenv.Random(seed, r.mount(allMounts, seed))
 		v := r.try(c)
 		if v.wrong["right"] != "" || v.wrong[setting] != "" {
 			t.Errorf("%v, in\n%s", v.wrong, c)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,8 +35,8 @@ type testcase struct {
 	ghosts bool
 	// odd gives the layers' directories names that need escapes.
 	odd bool
-	// since is the first kernel that behaves so, for older ones to skip.
-	since [2]int
+	// needs are what not every kernel and file system has.
+	needs []testenv.Need
 }
 
 func split(s string) []string {
@@ -103,9 +102,7 @@ func (c testcase) ask(tb testing.TB, fs testenv.FS, open Opener, more func(diff.
 
 func (c testcase) build(t testing.TB, fs testenv.FS) *views {
 	t.Helper()
-	if release, older := kernelOlder(c.since); older {
-		t.Skipf("needs kernel %d.%d, this is %s", c.since[0], c.since[1], release)
-	}
+	testenv.Needs(t, fs, c.needs...)
 	dir := testenv.Scratch(t, fs)
 	if c.odd {
 		dir = filepath.Join(dir, `a:b,c\d e`)
@@ -121,15 +118,6 @@ func (c testcase) build(t testing.TB, fs testenv.FS) *views {
 	}
 	testenv.Tree(t, o.upper, split(c.upper)...)
 	return o.mount(t, func(merged string) { testenv.Do(t, merged, split(c.ops)...) })
-}
-
-func kernelOlder(than [2]int) (release string, older bool) {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	var major, minor int
-	if _, serr := fmt.Sscanf(string(b), "%d.%d", &major, &minor); err != nil || serr != nil {
-		return "", false
-	}
-	return strings.TrimSpace(string(b)), major < than[0] || major == than[0] && minor < than[1]
 }
 
 // group is a feature or trap of overlayfs and the cases about it.

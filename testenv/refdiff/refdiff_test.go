@@ -61,7 +61,7 @@ var tests = []struct {
 	},
 	{
 		name: "ignored xattrs", why: "they are the system's",
-		old: []string{"file f"}, new: []string{"file f xattr.security.ima=x"},
+		old: []string{"file f"}, new: []string{`file f xattr.security.ima="\x01"`},
 	},
 	{
 		name: "hard links", why: "an inode counts once",

@@ -1,0 +1,140 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/pkg/xattr"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// Need is something that not every kernel does, or not on every file system.
+// Whether one does is found out by trying, never by its version: distributions
+// take features from newer kernels, and versions lack what older ones had.
+type Need string
+
+// What tests need.
+const (
+	UserXattrs     Need = "user.* attributes"
+	UserXattrMarks Need = "userxattr" // overlays whose marks are user.overlay.* attributes
+	XattrWhiteouts Need = "xattr whiteouts"
+	XattrEscapes   Need = "xattr escapes" // of overlay's own attributes, set through a mount
+	DataLayers     Need = "data-only layers"
+	Tmpfiles       Need = "files without a name" // O_TMPFILE, on an overlay
+	FileSystemIDs  Need = "file system ids"      // that a program may ask for
+)
+
+// probes try a need in an empty directory.
+var probes = map[Need]func(tb testing.TB, dir string) error{
+	UserXattrs: func(tb testing.TB, dir string) error {
+		return xattr.LSet(dir, "user.k", []byte("v"))
+	},
+	UserXattrMarks: func(tb testing.TB, dir string) error {
+		return tryOverlay(tb, dir, Overlay{Options: "userxattr"}, func(merged string) error {
+			d := filepath.Join(merged, "d") // made anew, it must be marked opaque
+			return errors.Join(os.RemoveAll(d), os.Mkdir(d, 0o755))
+		})
+	},
+	XattrWhiteouts: func(tb testing.TB, dir string) error {
+		Tree(tb, filepath.Join(dir, "upper"), "file f xattr.trusted.overlay.whiteout=y")
+		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
+			if _, err := os.Lstat(filepath.Join(merged, "f")); err == nil {
+				return syscall.EOPNOTSUPP
+			}
+			return nil
+		})
+	},
+	XattrEscapes: func(tb testing.TB, dir string) error {
+		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
+			return xattr.LSet(filepath.Join(merged, "f"), "trusted.overlay.opaque", []byte("y"))
+		})
+	},
+	DataLayers: func(tb testing.TB, dir string) error {
+		Tree(tb, filepath.Join(dir, "data"))
+		return tryOverlay(tb, dir, Overlay{Data: []string{filepath.Join(dir, "data")}, Options: "metacopy=on"}, nil)
+	},
+	Tmpfiles: func(tb testing.TB, dir string) error {
+		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
+			return Op{Verb: "tmpfile", Path: "d/t"}.Apply(merged)
+		})
+	},
+	FileSystemIDs: func(tb testing.TB, dir string) error {
+		f, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, ok := sys.FileSystemID(int(f.Fd())); !ok {
+			return syscall.EOPNOTSUPP
+		}
+		return nil
+	},
+}
+
+// tryOverlay mounts an overlay over "file f; file d/f" and tries something on it.
+func tryOverlay(tb testing.TB, dir string, o Overlay, try func(merged string) error) error {
+	o.Lower, o.Upper = []string{filepath.Join(dir, "lower")}, filepath.Join(dir, "upper")
+	Tree(tb, o.Lower[0], "file f", "file d/f")
+	for _, d := range []string{o.Upper, o.Upper + ".work", filepath.Join(dir, "merged")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	o.Work = o.Upper + ".work"
+	merged := filepath.Join(dir, "merged")
+	if err := mountOverlay(o, merged); err != nil {
+		return err
+	}
+	defer Unmount(tb, merged)
+	if try == nil {
+		return nil
+	}
+	return try(merged)
+}
+
+var (
+	triedLock sync.Mutex
+	tried     = map[string]bool{} // by need and file system
+)
+
+// Has tries whether kernel and file system have what is needed.
+func Has(tb testing.TB, fs FS, need Need) bool {
+	tb.Helper()
+	triedLock.Lock()
+	defer triedLock.Unlock()
+	key := fmt.Sprint(need, " on ", fs)
+	has, known := tried[key]
+	if known {
+		return has
+	}
+	err := probes[need](tb, Scratch(tb, fs))
+	for _, no := range []error{syscall.EINVAL, syscall.EOPNOTSUPP, syscall.EIO} { // EIO: of a mark that could not be set
+		if errors.Is(err, no) {
+			tried[key] = false
+			return false
+		}
+	}
+	if err != nil {
+		tb.Fatalf("try %s: %v", key, err)
+	}
+	tried[key] = true
+	return true
+}
+
+// Needs skips the test if what it is about can't exist here. The reason begins
+// with "not on this kernel", which tells it from a skip for want of privileges
+// or tools: the test of several kernels knows of each which it lacks.
+func Needs(tb testing.TB, fs FS, needs ...Need) {
+	tb.Helper()
+	for _, need := range needs {
+		if !Has(tb, fs, need) {
+			tb.Skipf("not on this kernel: %s on %s", need, fs)
+		}
+	}
+}

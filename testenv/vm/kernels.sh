@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Fetches Debian's cloud kernels for virtual machines, the newest of each series:
+#
+#   testenv/vm/kernels.sh 5.10 6.12 latest
+#
+# Prints a line for each: the series and the directory that has its kernel and
+# modules, or MISSING for a series that the archive has no longer, or never had.
+# Nothing is installed: the mirrors of this machine's apt are asked through an
+# apt root of our own, with other suites and with signatures checked as ever.
+#
+# The directories are a cache, ${XDG_CACHE_HOME:-~/.cache}/overlaydiff/kernels.
+# Series are pinned and not versions: the archive drops point releases.
+set -euo pipefail
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/overlaydiff/kernels
+root=$cache/.apt # absolute: apt takes a relative one for one below /
+mkdir -p "$root"/{parts,state/lists/partial,cache/archives/partial}
+exec 9>"$cache/.lock"
+flock 9
+unpacked=
+trap 'rm -rf "$cache/.debs" ${unpacked:+"$unpacked"}' EXIT
+
+apt=(-o Dir::Etc::sourcelist=- -o Dir::Etc::sourceparts="$root/parts" -o Dir::State="$root/state"
+  -o Dir::State::status="$root/state/status" -o Dir::Cache="$root/cache"
+  -o Acquire::Languages=none -o APT::Sandbox::User=root -o Acquire::Retries=3)
+
+# mirror [-v] security: the first address of this machine's sources that is for
+# security updates, or with -v one that is not.
+mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep "$@" -m 1
+}
+
+# sources names the suites with small indexes only: the security suites have
+# the old series, the backports the new ones.
+sources() {
+  local main security suite keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  main=$(mirror -v security) && security=$(mirror security) || {
+    echo "kernels.sh: apt's sources name no mirror, or none for security updates: add them" >&2
+    return 1
+  }
+  for suite in "$security bullseye-security" "$security bookworm-security" "$main trixie-backports"; do
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\nSigned-By: %s\n\n' $suite "$keys"
+  done
+}
+
+# versions lists what has both kernel and modules, oldest first: up to 6.18 in
+# one package, later in two, of which the archive may have only one.
+versions() {
+  {
+    sed -nE 's/^linux-image-((5|6\.[0-9]|6\.1[0-8])\..*)-cloud-amd64$/\1/p' <<<"$names"
+    comm -12 <(sed -nE 's/^linux-binary-([0-9].*)-cloud-amd64$/\1/p' <<<"$names" | sort) \
+      <(sed -nE 's/^linux-modules-([0-9].*)-cloud-amd64$/\1/p' <<<"$names" | sort)
+  } | grep -E '^[0-9]+\.[0-9]+\.[0-9]' | sort -Vu
+}
+
+# fetch VERSION: unpacks its kernel and the modules that tests may need.
+fetch() {
+  local version=$1 packages package
+  unpacked=$cache/.unpacked
+  rm -rf "$unpacked" "$cache/.debs" "${cache:?}/$version"
+  mkdir -p "$unpacked" "$cache/.debs" "$cache/$version/modules"
+  packages="linux-image-$version-cloud-amd64"
+  if grep -qx "linux-binary-$version-cloud-amd64" <<<"$names"; then
+    packages="linux-binary-$version-cloud-amd64 linux-modules-$version-cloud-amd64"
+  fi
+  (cd "$cache/.debs" && apt-get "${apt[@]}" -qq download $packages >&2)
+  for package in "$cache"/.debs/*.deb; do
+    dpkg-deb -x "$package" "$unpacked"
+  done
+  find "$unpacked" -type f -name 'vmlinuz*' -exec mv {} "$cache/$version/vmlinuz" \;
+  find "$unpacked" -type f -name '*.ko*' \
+    -regex '.*/kernel/\(arch\|crypto\|fs\|lib\|drivers/\(block\|char\|dax\|md\|virtio\)\)/.*' \
+    -exec mv -t "$cache/$version/modules" {} +
+  rm -rf "$unpacked" "$cache/.debs"
+  touch "$cache/$version/.ok" # last: without it, the next run starts over
+}
+
+: >"$root/state/status"
+sources >"$root/parts/kernels.sources"
+apt-get "${apt[@]}" -qq update >&2 || echo "kernels.sh: not every index could be fetched" >&2
+names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E '^linux-(image|binary|modules)-[0-9].*-cloud-amd64$' || true)
+have=$(versions)
+
+for series; do
+  case $series in
+    latest) pattern='^' ;;
+    *) pattern="^${series//./\\.}\\." ;;
+  esac
+  version=$(grep -E "$pattern" <<<"$have" | tail -n 1 || true)
+  if [ -z "$version" ]; then
+    echo "$series MISSING"
+    continue
+  fi
+  [ -e "$cache/$version/.ok" ] || fetch "$version"
+  echo "$series $cache/$version"
+done

@@ -1,0 +1,130 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// tools are what tests call. They come from this machine, with their libraries.
+var tools = []string{
+	"sh", "cat", "du", "head", "ls", "rm", "sleep", "true", "truncate", "perl", "unshare", "mount", "umount", "losetup", "dmsetup",
+	"btrfs", "mkfs.btrfs", "mkfs.erofs", "mkfs.ext4", "mkfs.xfs", "mksquashfs",
+}
+
+// Kit is what the machines of a run share: init, tools and disks, in a
+// temporary directory of which Close leaves nothing.
+type Kit struct {
+	Dir   string
+	Disks []Disk
+	base  string // archive
+}
+
+// Disk is a disk of a guest, known there by its name. What a guest writes to it
+// is gone with the guest.
+type Disk struct {
+	Name, image string
+}
+
+// NewKit makes a kit. It needs the go command and a directory of this module to
+// be the working directory.
+func NewKit(ctx context.Context) (k *Kit, err error) {
+	dir, err := os.MkdirTemp(memory(), "overlaydiff-vm-")
+	if err != nil {
+		return nil, err
+	}
+	k = &Kit{Dir: dir, base: filepath.Join(dir, "base.cpio")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.Close())
+		}
+	}()
+	init := filepath.Join(dir, "init")
+	if err := GoBuild(ctx, init, "build", "github.com/overlaydiff/overlaydiff/testenv/vm/guestinit"); err != nil {
+		return k, err
+	}
+	if err := Pack(k.base, func(a *Files) { packBase(a, init) }); err != nil {
+		return k, err
+	}
+	return k, k.makeDisks(ctx)
+}
+
+// Close removes all that there is of the kit.
+func (k *Kit) Close() error { return os.RemoveAll(k.Dir) }
+
+// memory returns a directory in memory, or "" for the usual one.
+func memory() string {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err == nil && info.IsDir() {
+		return shm
+	}
+	return ""
+}
+
+// GoBuild runs go build, or go test -c, for a program that needs no library.
+func GoBuild(ctx context.Context, output string, args ...string) error {
+	verb := args[:1:1]
+	cmd := exec.CommandContext(ctx, "go", append(append(verb, "-trimpath", "-ldflags=-s -w", "-o", output), args[1:]...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return nil
+}
+
+// packBase packs what every guest has.
+func packBase(a *Files, init string) {
+	for _, dir := range []string{"dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var/tmp"} {
+		a.Dir(dir)
+	}
+	a.charDevice("dev/console", 5, 1)
+	a.charDevice("dev/null", 1, 3)
+	a.Copy("init", init)
+	a.Link("sbin/modprobe", "/init") // where the kernel looks for it
+	a.Data("etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"), 0o644)
+	a.Data("etc/group", []byte("root:x:0:\nnogroup:x:65534:\n"), 0o644)
+	a.Link("etc/mtab", "/proc/self/mounts")
+	for _, tool := range tools {
+		path, err := exec.LookPath(tool)
+		if err != nil {
+			a.fail(fmt.Errorf("a guest needs %s: run testenv/install.sh vm: %w", tool, err))
+			continue
+		}
+		a.Program("bin/"+tool, path)
+	}
+}
+
+// makeDisks makes the images of the disks. ext4 takes small blocks for small
+// images of its own accord, with which fs-verity does not work.
+func (k *Kit) makeDisks(ctx context.Context) error {
+	for _, d := range []struct {
+		name string
+		mkfs string
+	}{
+		{"ext4", "mkfs.ext4 -q -F -b 4096 -O ^has_journal,verity -E nodiscard"},
+		{"xfs", "mkfs.xfs -q -f -K"},
+		{"btrfs", "mkfs.btrfs -q -f -K"},
+		{TmpDisk, "mkfs.ext4 -q -F -O ^has_journal -E nodiscard"},
+		{"spare", ""},
+	} {
+		image := filepath.Join(k.Dir, d.name+".img")
+		f, err := os.Create(image)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Truncate(1<<30), f.Close()); err != nil { // sparse: it costs nothing
+			return err
+		}
+		if mkfs := strings.Fields(d.mkfs); len(mkfs) > 0 {
+			if out, err := exec.CommandContext(ctx, mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: %w: %s", d.mkfs, err, out)
+			}
+		}
+		k.Disks = append(k.Disks, Disk{Name: d.name, image: image})
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+// Matrix runs the tests of this module on several kernels, each in a virtual
+// machine, and says what became of them. make test-vm calls it.
+//
+// A kernel that does not boot fails, as does a test; a series of kernels that
+// the archive has no longer is named, and fewer than three kernels fail.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/overlaydiff/overlaydiff/testenv/vm"
+)
+
+// fewest is how many kernels make a matrix, unless fewer were asked for.
+const fewest = 3
+
+type options struct {
+	kernels, run, packages string
+	results, document      string
+	slice, verbose         bool
+	deadline               time.Duration
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.kernels, "kernels", "5.10 6.1 6.12 6.18 latest", "the `series` of kernels")
+	flag.StringVar(&o.run, "run", "", "only the tests that match this `expression`, as of go test")
+	flag.StringVar(&o.packages, "packages", "./...", "the `packages` whose tests to run, as of go list")
+	flag.BoolVar(&o.slice, "slice", false, "a part that takes minutes: the suite and few random cases")
+	flag.StringVar(&o.results, "results", "dist/kernels", "`directory` of the results, one file of JSON a kernel, and of all output")
+	flag.StringVar(&o.document, "document", "", "instead of running anything, write the results to this `file` of Markdown")
+	flag.BoolVar(&o.verbose, "v", false, "show the output of the tests as it comes")
+	flag.DurationVar(&o.deadline, "deadline", 20*time.Minute, "how long a machine may take")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	do := matrix
+	if o.document != "" {
+		do = document
+	}
+	if err := do(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "matrix:", err)
+		os.Exit(1)
+	}
+}
+
+// matrix runs all and prints a table. Its error says what of it failed.
+func matrix(ctx context.Context, o options) (err error) {
+	kernels, err := vm.Fetch(ctx, strings.Fields(o.kernels)...)
+	if err != nil {
+		return err
+	}
+	kit, err := vm.NewKit(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kit.Close()) }()
+	plan, err := newPlan(ctx, o, filepath.Join(kit.Dir, "tests.cpio"))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.results, 0o755); err != nil {
+		return err
+	}
+	var errs []error
+	var results []*Result
+	for _, k := range kernels {
+		if k.Dir == "" {
+			fmt.Printf("%s: MISSING: the archive has no kernel of this series\n", k.Series)
+			continue
+		}
+		r, err := plan.try(ctx, k, kit)
+		errs = append(errs, err)
+		if r != nil {
+			results = append(results, r)
+		}
+		if ctx.Err() != nil {
+			return errors.Join(errs...)
+		}
+	}
+	printTable(os.Stdout, results)
+	if want := min(fewest, len(kernels)); len(results) < want {
+		errs = append(errs, fmt.Errorf("%d kernels have run, want %d", len(results), want))
+	}
+	return errors.Join(errs...)
+}
+
+// try runs the plan on one kernel. Its error says what failed there.
+func (p *plan) try(ctx context.Context, k vm.Kernel, kit *vm.Kit) (*Result, error) {
+	start := time.Now()
+	m := vm.Machine{Kernel: k, Kit: kit, Archive: p.archive, Deadline: p.options.deadline}
+	if p.options.verbose {
+		m.Output = os.Stdout
+	}
+	report, runErr := m.Run(ctx, p.guest())
+	r, err := p.result(ctx, k, report)
+	if err != nil {
+		return nil, errors.Join(runErr, err)
+	}
+	r.Seconds = time.Since(start).Seconds()
+	if runErr != nil {
+		r.Broken = runErr.Error()
+	}
+	err = errors.Join(r.write(p.options.results), p.write(k, report))
+	fmt.Printf("%s: %s, booted in %.1f s, %.0f s in all\n", k.Series, r.Release, r.Boot, r.Seconds)
+	for _, line := range r.complaints() {
+		fmt.Println("  " + line)
+	}
+	if n := len(r.complaints()); n > 0 {
+		err = errors.Join(err, fmt.Errorf("kernel %s: %d complaints, see above and %s", k.Series, n, p.options.results))
+	}
+	return r, err
+}

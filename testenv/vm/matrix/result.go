@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"maps"
+	"slices"
+)
+
+// Result is what became of the tests on a kernel.
+type Result struct {
+	Series   string // as it was asked for: "6.12", "latest"
+	Kernel   string // name of the kernel in the cache
+	Release  string // as uname has it
+	Version  string
+	Emulated bool
+	Boot     float64 // seconds until init was ready
+	Seconds  float64 // in all
+	Broken   string  // why there is no verdict
+	Suites   []Suite
+	Probes   map[string]json.RawMessage `json:",omitempty"`
+}
+
+// notRun is the exit status of a suite that did not come to its end.
+const notRun = -1
+
+// Suite is what became of a package's tests. Numbers count tests without
+// subtests.
+type Suite struct {
+	Package                 string
+	Exit                    int
+	Seconds                 float64
+	Passed, Failed, Skipped int
+	Failures                []string       `json:",omitempty"`
+	Absent                  map[string]int `json:",omitempty"` // what the kernel lacks → skipped tests that need it
+	Skips                   map[string]int `json:",omitempty"` // other reasons → skipped tests
+}
+
+// absent begins the reason of a test that is skipped because it can't exist on
+// the kernel: see testenv.Need.
+const absent = "not on this kernel: "
+
+// event is a line of test2json.
+type event struct{ Action, Test, Output string }
+
+// read reads the output of a test binary.
+func (s *Suite) read(ctx context.Context, output []byte) error {
+	cmd := exec.CommandContext(ctx, "go", "tool", "test2json")
+	cmd.Stdin = bytes.NewReader(output)
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%v: %w", cmd, err)
+	}
+	verdicts, says, parents := map[string]string{}, map[string]string{}, map[string]bool{}
+	var order []string
+	for line := range bytes.Lines(out) {
+		var e event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return fmt.Errorf("test2json says %q: %w", line, err)
+		}
+		if e.Test == "" {
+			continue
+		}
+		switch e.Action {
+		case "run":
+			order = append(order, e.Test)
+			verdicts[e.Test] = "fail" // unless it ends
+			for i := strings.LastIndexByte(e.Test, '/'); i > 0; i = strings.LastIndexByte(e.Test[:i], '/') {
+				parents[e.Test[:i]] = true
+			}
+		case "output":
+			says[e.Test] += e.Output
+		case "pass", "fail", "skip":
+			verdicts[e.Test] = e.Action
+		}
+	}
+	s.Absent, s.Skips = map[string]int{}, map[string]int{}
+	for _, test := range order {
+		if !parents[test] || verdicts[test] == "fail" {
+			s.count(test, verdicts[test], says[test], parents[test])
+		}
+	}
+	return nil
+}
+
+func (s *Suite) count(test, verdict, says string, parent bool) {
+	switch verdict {
+	case "pass":
+		s.Passed++
+	case "fail":
+		if !parent {
+			s.Failed++
+			s.Failures = append(s.Failures, test)
+		}
+	case "skip":
+		s.Skipped++
+		why := reason(says)
+		if what, ok := strings.CutPrefix(why, absent); ok {
+			s.Absent[what]++
+		} else {
+			s.Skips[why]++
+		}
+	}
+}
+
+// reason returns what a skipped test said: its last line with a place in a file.
+func reason(says string) string {
+	why := "no reason"
+	for line := range strings.Lines(says) {
+		line = strings.TrimSpace(line)
+		if place, text, ok := strings.Cut(line, ": "); ok && strings.Contains(place, ".go:") {
+			why = text
+		}
+	}
+	return why
+}
+
+// complaints returns what is wrong with a result.
+func (r *Result) complaints() []string {
+	var all []string
+	if r.Broken != "" {
+		all = append(all, r.Broken)
+	}
+	for _, s := range r.Suites {
+		for _, test := range s.Failures {
+			all = append(all, fmt.Sprintf("%s: %s failed", s.Package, test))
+		}
+		switch {
+		case s.Exit == notRun:
+			all = append(all, s.Package+": it did not come to its end")
+		case s.Exit != 0 && len(s.Failures) == 0:
+			all = append(all, fmt.Sprintf("%s: exit status %d", s.Package, s.Exit))
+		}
+	}
+	return append(all, unexpected(r)...)
+}
+
+func (r *Result) write(dir string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, r.Series+".json"), append(b, '\n'), 0o644)
+}
+
+// readResults reads the results of a directory, oldest kernel first.
+func readResults(dir string) ([]*Result, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var all []*Result
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		r := &Result{}
+		if err := json.Unmarshal(b, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *Result) int { return compareVersions(a.Release, b.Release) })
+	return all, nil
+}
+
+func compareVersions(a, b string) int {
+	var x, y [3]int
+	fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
+	fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
+	return slices.Compare(x[:], y[:])
+}
+
+// verdict is a word for what became of a suite.
+func (s Suite) verdict() string {
+	switch {
+	case s.Exit == 0 && s.Failed == 0:
+		return "pass"
+	case s.Exit == notRun:
+		return "NO END"
+	default:
+		return "FAIL"
+	}
+}
+
+func (s Suite) absences() (n int) {
+	for _, count := range s.Absent {
+		n += count
+	}
+	return n
+}
+
+func printTable(w io.Writer, results []*Result) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "kernel\tpackage\t\tpassed\tfailed\tnot there\tskipped\tseconds")
+	for _, r := range results {
+		for _, s := range r.Suites {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.0f\n",
+				r.Series, s.Package, s.verdict(), s.Passed, s.Failed, s.absences(), s.Skipped-s.absences(), s.Seconds)
+		}
+	}
+	t.Flush()
+	for _, r := range results {
+		reasons := map[string]int{}
+		for _, s := range r.Suites {
+			for why, n := range s.Skips {
+				reasons[why] += n
+			}
+			for what, n := range s.Absent {
+				reasons[absent+what] += n
+			}
+		}
+		for _, why := range slices.Sorted(maps.Keys(reasons)) {
+			fmt.Fprintf(w, "%s: %d × %s\n", r.Series, reasons[why], why)
+		}
+	}
+}
