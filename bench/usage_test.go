@@ -99,7 +99,8 @@ func bareSize(dir string) (size int64, err error) {
 	var walk func(fd int) error
 	walk = func(fd int) (err error) {
 		var st sys.Stat
-		listed := sys.ReadDir(fd, func(name string, _ uint8) bool {
+		listed := sys.ReadDir(fd, func(d sys.Dirent) bool {
+			name := d.Name
 			if err = sys.UsageAt(fd, name, &st); err != nil {
 				return false
 			}
