@@ -32,18 +32,17 @@ type key struct {
 // dirKey identifies a directory and the mount through which it is seen.
 type dirKey struct{ dev, ino, mount uint64 }
 
-// keyOf returns the key of p's answer for the session's directory.
-func (s *session) keyOf(p *probe) key {
-	k := key{name: p.name, opts: p.options}
-	if p.depends == onKernel {
-		return k
+// keyOf returns the key of p's answer in a session. here is what the answers of
+// the directory depend on.
+func (p *probe) keyOf(here key) key {
+	switch p.depends {
+	case onKernel:
+		here = key{}
+	case onProcess:
+		here = key{userns: here.userns}
 	}
-	k.userns = usernsID()
-	if p.depends == onProcess {
-		return k
-	}
-	k.params, k.dir = mountutil.KernelDefaults(), s.key
-	return k
+	here.name, here.opts = p.name, p.options
+	return here
 }
 
 // dirKeyOf identifies a directory as the caller sees it: in another mount
@@ -119,7 +118,9 @@ func privately(dir string, work func(*session) error) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &session{outside: outside, key: dirKeyOf(outside)}
+	s := &session{outside: outside, here: key{
+		dir: dirKeyOf(outside), userns: usernsID(), params: mountutil.KernelDefaults(),
+	}}
 	defer func() { err = errors.Join(err, s.close()) }()
 	run := func(private bool) error {
 		s.private = private
@@ -141,7 +142,7 @@ func (p *Prober) one(ctx context.Context, s *session, w *probe, answered map[str
 	if r, ok := answered[w.name]; ok {
 		return r
 	}
-	k := s.keyOf(w)
+	k := w.keyOf(s.here)
 	p.mu.Lock()
 	r, ok := p.known[k]
 	p.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 // session asks questions about one directory.
 type session struct {
 	outside  *os.File // the directory in the caller's mount namespace
-	key      dirKey   // of that
+	here     key      // what answers depend on
 	dir      *os.File // the directory in the namespace of the probes
 	scratch  *scratch
 	scratchE error // why there is none
