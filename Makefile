@@ -1,13 +1,15 @@
 # The tests need no make: testenv/test.sh runs them all.
 
 CASES ?= 2500
+COUNT ?= 5
+BENCH ?= .
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-vm random bench lint real-image clean
+.PHONY: help build test test-vm random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the command, ./overlaydiff
 	go build -trimpath -o overlaydiff ./cmd/overlaydiff
@@ -23,8 +25,25 @@ test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=reg
 random: ## compare engines and reference on CASES=2500 random overlays a file system
 	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^TestRandom$$' .
 
-bench: ## run the benchmarks on generated trees
-	go test -timeout 1h -run '^$$' -bench . ./bench/...
+# Both measure beside the peers, whose code is fetched first.
+bench: ## measure beside the peers, on generated trees: minutes; root
+	cd bench/peers && go test -timeout 1h -run '^$$' -bench . -benchtime 300ms .
+
+bench-full: ## all scenarios, COUNT=5 times, and docs/benchmarks.md of them: hours; root
+	bench/real-image.sh large
+	mkdir -p bench/out
+	cd bench/peers && OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(BENCH)' -benchtime 300ms -count $(COUNT) . >../out/full.txt \
+	  || { tail -n 20 ../out/full.txt; exit 1; }
+	$(MAKE) bench-report
+
+bench-report: ## write docs/benchmarks.md and .html of what bench-full measured
+	cd bench/report && go run . -o ../../docs ../out/full.txt
+
+bench-compare: ## how fast the work tree is beside BASE=rev, as ratios; root
+	bench/compare.sh "$(BASE)"
+
+bench-test: ## test the benchmarks' own modules; root
+	bench/peers/test.sh
 
 # To have it: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 lint: ## run golangci-lint, or gofmt and go vet where it is missing
@@ -40,5 +59,5 @@ real-image: ## check and measure on a Debian system; root, debootstrap, network 
 	bench/real-image.sh
 
 clean: ## remove what make built; caches of real-image stay
-	rm -rf overlaydiff dist
+	rm -rf overlaydiff dist bench/out
 	find . -name '*.test' -o -name '*.prof' | xargs -r rm -f

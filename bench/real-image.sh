@@ -5,21 +5,28 @@
 #
 #   bench/real-image.sh            prepare, check, measure
 #   bench/real-image.sh prepare    only make what is kept for the next run
+#   bench/real-image.sh large      that, and the image that make bench-full measures
 #   bench/real-image.sh forget     remove what is kept
 #
-# The base system and the installed layer (about 600 MB) are kept in
+# The base system and the installed layer (about 600 MB; the large one is another
+# 2 GB) are kept in
 # ${XDG_CACHE_HOME:-$HOME/.cache}/overlaydiff/real-image; with them, a run needs
 # no network. The mirror and the proxy are the ones this machine's apt uses.
 set -euo pipefail
 
 features=redirect_dir=on,metacopy=on,index=on
 
+# Two layers over the base system, each over it alone: one that is made and
+# checked soon, and one of the size of an image that people build in.
+install_packages=(python3 git)
+large_packages=(build-essential git python3-dev golang clang llvm-dev linux-headers-amd64 openjdk-17-jdk-headless)
+
 die() { echo "real-image.sh: $*" >&2; exit 1; }
 say() { echo "== $*" >&2; }
 
 self=$(readlink -f "$0")
 cd "$(dirname "$self")/.."
-case ${1-} in ''|prepare|forget) ;; *) die "unknown word '$1': prepare, forget or nothing" ;; esac
+case ${1-} in ''|prepare|large|forget) ;; *) die "unknown word '$1': prepare, large, forget or nothing" ;; esac
 [ "$(id -u)" = 0 ] || die "needs root: it mounts overlays and makes a root file system"
 
 # In a mount namespace of its own, whatever ends the script also ends its mounts.
@@ -34,6 +41,7 @@ flock --nonblock 9 || die "another run is using $cache"
 
 lower=$cache/lower
 install=$cache/install # upper and work of the overlay with the packages
+large=$cache/large     # the same, with more of them
 scratch=$cache/scratch # everything that is not kept
 
 unmount_all() {
@@ -54,7 +62,7 @@ cleanup # a run that was killed leaves files, though no mounts
 mkdir -p "$scratch/merged" "$scratch/small-merged"
 
 if [ "${1-}" = forget ]; then
-  rm -rf --one-file-system "$lower" "$install"
+  rm -rf --one-file-system "$lower" "$install" "$large"
   exit
 fi
 
@@ -102,19 +110,22 @@ make_lower() {
   in_root "$tmp" apt-get -q update >"$scratch/log" 2>&1 ||
     { tail -n 20 "$scratch/log" >&2; die "apt-get update failed in the base system"; }
   in_root "$tmp" apt-get clean
-  rm -rf "$install" # it was made over another base system
+  rm -rf "$install" "$large" # they were made over another base system
   mv -T "$tmp" "$lower"
 }
 
+# make_install DIR PACKAGE...: makes upper and work of the base system with these.
 make_install() {
-  local tmp=$scratch/install
-  say "python3 and git over it, by apt-get"
+  local dir=$1 tmp=$scratch/install
+  shift
+  say "$* over it, by apt-get"
   mkdir -p "$tmp/upper" "$tmp/work"
   overlay "$tmp/upper" "$tmp/work" "$scratch/merged"
-  in_root "$scratch/merged" apt-get -q -y install --no-install-recommends python3 git >"$scratch/log" 2>&1 ||
+  in_root "$scratch/merged" apt-get -q -y install --no-install-recommends "$@" >"$scratch/log" 2>&1 ||
     { tail -n 20 "$scratch/log" >&2; die "apt-get install failed in the overlay"; }
+  in_root "$scratch/merged" apt-get clean
   umount "$scratch/merged"
-  mv -T "$tmp" "$install"
+  mv -T "$tmp" "$dir"
 }
 
 # make_small: an upper of about 20 entries, made through a mount as a
@@ -143,10 +154,12 @@ make_small() {
 }
 
 [ -d "$lower" ] || make_lower
-[ -d "$install" ] || make_install
+[ -d "$install" ] || make_install "$install" "${install_packages[@]}"
+[ "${1-}" != large ] || [ -d "$large" ] || make_install "$large" "${large_packages[@]}"
 count() { find "$1" | wc -l; }
 say "base system: $(count "$lower") entries; installed layer: $(count "$install/upper") entries"
-[ "${1-}" != prepare ] || exit 0
+[ ! -d "$large" ] || say "large layer: $(count "$large/upper") entries"
+case ${1-} in prepare|large) exit 0 ;; esac
 
 export OVERLAYDIFF_REQUIRE=1 # nothing is skipped
 export OVERLAYDIFF_BENCH_LOWER=$lower

@@ -1,0 +1,64 @@
+// Report turns the output of bench/peers into pages: Markdown with its plots
+// beside it, and one HTML page that needs nothing else and no network.
+//
+//	report [-o DIR] FILE...
+//
+// writes DIR/benchmarks.md, DIR/benchmarks.html and DIR/benchmarks/*.svg. What
+// is plotted follows from what was measured: wherever scenarios differ in one
+// number alone, that number is an axis.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	dir := flag.String("o", "docs", "the directory to write to")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-o DIR] FILE...")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	if err := report(*dir, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(1)
+	}
+}
+
+func report(dir string, files []string) error {
+	r, err := read(files)
+	if err != nil {
+		return err
+	}
+	if len(r.scenes) == 0 {
+		return fmt.Errorf("no benchmarks in %q", files)
+	}
+	charts := r.charts()
+	plots := filepath.Join(dir, "benchmarks")
+	if err := os.RemoveAll(plots); err != nil { // of an older run
+		return err
+	}
+	if err := os.MkdirAll(plots, 0o755); err != nil {
+		return err
+	}
+	for _, c := range charts {
+		if err := os.WriteFile(filepath.Join(plots, c.file()), []byte(c.svg()), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(markdown(r, charts)), 0o644); err != nil {
+		return err
+	}
+	page, err := html(r, charts)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "benchmarks.html"), []byte(page), 0o644)
+}
