@@ -46,8 +46,8 @@ const (
 	// ProofListedOnce: besides, both trees are views of the same layers as they
 	// are now, and the numbers in their listings are those of the inodes there,
 	// each of which has a number of its own. Then what is listed with one number
-	// in both is one inode, and equal if it has one name. Directories are still
-	// descended.
+	// in both is one inode, and equal if it has one name or is in one directory.
+	// Directories are still descended.
 	ProofListedOnce
 	// ProofListed: as ProofListedOnce, and what an inode shows does not depend on
 	// the name: there are no metacopy files. Nothing that is listed with one
@@ -92,7 +92,9 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 type node struct {
 	path     string
 	old, new *fswalk.Dir
-	unknown  bool // it was not asked for the inode numbers of the two
+	// same: they are one directory of the layers, by the listing alone, so nothing
+	// of it is in the upper layer. Its inode number was not asked for.
+	same bool
 }
 
 type items = fswalk.Items[node, inode.Found]
@@ -114,7 +116,7 @@ func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 		if e.listedSame(n, v.old, v.new) {
 			if v.old.Type == sys.TypeDir {
 				out.Child(node{
-					path: diff.Join(n.path, v.old.Name), unknown: true,
+					path: diff.Join(n.path, v.old.Name), same: true,
 					old: n.old.Child(v.old.Name, 0, 0), new: n.new.Child(v.old.Name, 0, 0),
 				})
 			}
@@ -137,8 +139,8 @@ func (e *Engine) listedSame(n node, from, to *sys.Dirent) bool {
 		from.Ino != to.Ino || from.Type != to.Type || from.Type == sys.TypeUnknown {
 		return false
 	}
-	if e.proof == ProofListed || from.Type == sys.TypeDir {
-		return true
+	if e.proof == ProofListed || from.Type == sys.TypeDir || n.same {
+		return true // in one directory, the name is the same, too
 	}
 	var st sys.Stat
 	return n.new.Stat(to.Name, sys.StatLinks, &st) == nil && st.Nlink == 1
@@ -261,7 +263,7 @@ func (n node) reportAbsent(absent []string, out *items) error {
 
 // list returns the names in both directories.
 func (n node) list() (oldNames, newNames []sys.Dirent, err error) {
-	if n.unknown {
+	if n.same {
 		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
 			return nil, nil, err
 		}
