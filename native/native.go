@@ -233,7 +233,7 @@ func (w *walk) compare(ctx context.Context, n node, nm name, path string) (chang
 			return 0, nil
 		}
 		return comparison{Pair: inode.Pair{
-			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.marks.Visible,
+			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible,
 		}, lookup: &l, from: from, to: to}.compare()
 	})
 	if err == nil && to != nil && to.meta.IsDir() {

@@ -58,7 +58,7 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 			return nil, hidden(dir, name)
 		}
 		err := dir.Use(func(fd int) (err error) {
-			p.whiteout, err = l.marks.Is(fd, name, &p.ref.Stat)
+			p.whiteout, err = isWhiteout(l.marks, fd, name, &p.ref.Stat)
 			return dir.Wrap("getxattr "+l.marks.Whiteout, name, err)
 		})
 		if err != nil {
@@ -67,6 +67,12 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 	}
 	l.probes = append(l.probes, p)
 	return p, nil
+}
+
+// isWhiteout is [whiteout.Namespace.Is], as the running kernel sees it.
+func isWhiteout(marks *whiteout.Namespace, dirfd int, name string, st *sys.Stat) (bool, error) {
+	is, err := marks.Is(dirfd, name, st)
+	return is && (st.Format() != sys.Regular || running().xattrWhiteouts), err
 }
 
 // hidden says that name in dir can't be read because of a mount.
@@ -123,7 +129,7 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 		if err != nil || !ok {
 			return false, err
 		}
-		if err := whiteout.CheckMetacopy(value); err != nil {
+		if err := whiteout.CheckMetacopy(value); err != nil && running().headers {
 			return false, markError(p.hit(0), l.marks.Metacopy, fmt.Sprintf("a value of %d bytes is malformed", len(value)), err)
 		}
 		return true, nil

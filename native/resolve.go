@@ -128,7 +128,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 	blob := ""
 	if st.meta && len(hits) > 0 && len(l.data) > 0 && st.absLast {
 		blob, st.meta = st.want, false
-	} else if err := l.permitted(&st, up, hits); err != nil {
+	} else if err := l.permitted(&st, up, hits, false); err != nil {
 		return nil, err
 	}
 	if st.meta || upMeta && len(hits) == 0 {
@@ -154,7 +154,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
-		if err := l.permitted(st, up, hits); err != nil {
+		if err := l.permitted(st, up, hits, false); err != nil {
 			return nil, err
 		}
 		quiet := j == len(cand)-1
@@ -172,6 +172,9 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		}
 		if h == nil {
 			continue
+		}
+		if err := l.permitted(st, up, hits, true); err != nil {
+			return nil, err
 		}
 		if up != nil && len(hits) == 0 {
 			belongs, err := l.belongs(up, h)
@@ -287,12 +290,17 @@ func (l *lookup) redirect(p *probe, st *state, after int) error {
 }
 
 // permitted returns the error with which the kernel refuses to go where st
-// leads if the mount does not follow redirects or metacopy files.
-func (l *lookup) permitted(st *state, up *hit, hits []*hit) error {
+// leads if the mount does not follow redirects or metacopy files. found: there
+// is something; before 6.16 that alone was refused.
+func (l *lookup) permitted(st *state, up *hit, hits []*hit, found bool) error {
+	meta, redirect := st.meta && !l.features.Metacopy, len(st.followed) > 0 && !l.features.RedirectFollow
+	if !meta && !redirect || found == running().strict {
+		return nil
+	}
 	switch {
-	case st.meta && !l.features.Metacopy:
+	case meta:
 		return markError(last(up, hits), l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
-	case len(st.followed) > 0 && !l.features.RedirectFollow:
+	case redirect:
 		return markError(st.followed[len(st.followed)-1].hit(0), l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
 	}
 	return nil

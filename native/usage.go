@@ -182,7 +182,7 @@ func (t *tally) entry(ctx context.Context, name string) error {
 	default:
 		return t.at.dir.Wrap("fstatat", name, err)
 	}
-	hidden, err := t.marks.Is(t.fd, name, st)
+	hidden, err := isWhiteout(t.marks, t.fd, name, st)
 	if err != nil && !inode.Vanished(err) {
 		return t.at.dir.Wrap("getxattr "+t.marks.Whiteout, name, err)
 	}
