@@ -22,10 +22,10 @@ var optionProbes = []probe{{
 	run:     probeXino,
 }, {
 	name: "uuid", group: groupOverlay, depends: onDir, since: "6.6", needs: mounting,
-	asks:    "an overlay can have a UUID that persists, with uuid=on",
-	how:     "mounts with uuid=on",
+	asks:    "an overlay has a UUID that persists, with uuid=auto or on",
+	how:     "mounts with uuid=auto",
 	follows: "fanotify and NFS can't tell overlays apart",
-	run:     probeOption("uuid=on"),
+	run:     probeOption("uuid=auto"),
 }, {
 	name: "override_creds", group: groupOverlay, depends: onDir, since: "6.15", needs: mounting,
 	asks:    "layers can be accessed with the credentials of who configures the mount (override_creds)",

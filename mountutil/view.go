@@ -107,13 +107,29 @@ func openDetached(op string, opts Options) (t *Tree, err error) {
 			mount = opts.mountByParts
 		}
 		if err := mount(op, point); err != nil {
-			return err
+			return tooOld(op, opts, err)
 		}
 		var err error
 		t, err = OpenTree(point)
 		return err
 	})
 	return t, err
+}
+
+// tooOld says what a kernel may lack that refuses the options of a view: they are
+// made for it, so nothing else is wrong with them.
+func tooOld(op string, o Options, err error) error {
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	reason := "the kernel refuses such an overlay (invalid argument)"
+	switch {
+	case len(o.Data) > 0:
+		reason += "; data-only layers came with Linux 6.5"
+	case o.UserXattr:
+		reason += "; userxattr came with Linux 5.11"
+	}
+	return &diff.UnsupportedError{Op: op, Reason: reason + "; overlaydiff probe says what this one can do"}
 }
 
 // mountEmpty returns the name of an empty directory that lies below a single

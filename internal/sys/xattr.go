@@ -119,9 +119,12 @@ func getxattr(dirfd int, name, attr string, b []byte) (int, syscall.Errno) {
 			return n, errno
 		}
 	}
-	p := procPath(dirfd, name)
+	var p procPath
+	if errno := p.set(dirfd, name); errno != 0 {
+		return 0, errno
+	}
 	return repeat(func() (uintptr, uintptr, syscall.Errno) {
-		return syscall.Syscall6(unix.SYS_LGETXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(to)), size, 0, 0)
+		return syscall.Syscall6(unix.SYS_LGETXATTR, uintptr(unsafe.Pointer(&p)), uintptr(unsafe.Pointer(&a)), uintptr(unsafe.Pointer(to)), size, 0, 0)
 	})
 }
 
@@ -145,9 +148,12 @@ func listxattr(dirfd int, name string, b []byte) (int, syscall.Errno) {
 			return n, errno
 		}
 	}
-	p := procPath(dirfd, name)
+	var p procPath
+	if errno := p.set(dirfd, name); errno != 0 {
+		return 0, errno
+	}
 	return repeat(func() (uintptr, uintptr, syscall.Errno) {
-		return syscall.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(to)), size)
+		return syscall.Syscall(unix.SYS_LLISTXATTR, uintptr(unsafe.Pointer(&p)), uintptr(unsafe.Pointer(to)), size)
 	})
 }
 
@@ -164,14 +170,21 @@ func answered(errno syscall.Errno) bool {
 	return true
 }
 
-// procPath names name in dirfd for the calls that take a path only. The link
-// in /proc leads to the open directory itself; name is the last component and
-// is not followed.
-func procPath(dirfd int, name string) []byte {
-	p := append(make([]byte, 0, 300), "/proc/self/fd/"...)
-	p = strconv.AppendInt(p, int64(dirfd), 10)
-	p = append(append(p, '/'), name...)
-	return append(p, 0)
+// procPath names a file for the calls that take a path only, on the caller's
+// stack. The link in /proc leads to the open directory itself; the name is the
+// last component and is not followed.
+type procPath [300]byte
+
+func (p *procPath) set(dirfd int, name string) syscall.Errno {
+	var c cname // for its check of the name
+	if errno := c.set(name); errno != 0 {
+		return errno
+	}
+	b := append(p[:0], "/proc/self/fd/"...)
+	b = strconv.AppendInt(b, int64(dirfd), 10)
+	b = append(append(b, '/'), name...)
+	p[len(b)] = 0
+	return 0
 }
 
 func repeat(call func() (uintptr, uintptr, syscall.Errno)) (int, syscall.Errno) {
