@@ -181,7 +181,14 @@ func (v *visit) name() string {
 
 func (v *visit) run(out *items) error {
 	path := diff.Join(v.node.path, v.name())
-	return inode.Visit(path, out, inode.Settle, func() (diff.Change, *node, error) { return v.compare(path) })
+	var a inode.Attempt
+	var change diff.Change
+	var child *node
+	var err error
+	for again := true; again; again = a.Again(err) {
+		change, child, err = v.compare(path)
+	}
+	return inode.Report(out, path, a.Raced, &change, child, err)
 }
 
 func (v *visit) compare(path string) (change diff.Change, child *node, err error) {

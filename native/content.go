@@ -57,13 +57,13 @@ func (l *lookup) verify(meta, data *inode.Ref) error {
 	var value []byte
 	err := meta.Dir.Use(func(fd int) (err error) {
 		value, _, err = sys.GetXattr(fd, meta.Name, l.marks.Metacopy)
-		return meta.Dir.Wrap("getxattr "+l.marks.Metacopy, meta.Name, err)
+		return meta.Dir.WrapXattr(l.marks.Metacopy, meta.Name, err)
 	})
 	if err != nil {
 		return err
 	}
 	bad := func(reason string, err error) error {
-		return markError(&hit{ref: *meta}, l.marks.Metacopy, reason, err)
+		return markError(meta, l.marks.Metacopy, reason, err)
 	}
 	algorithm, want, err := whiteout.ParseDigest(value)
 	switch {
@@ -101,7 +101,7 @@ func (l *lookup) provider(o *object) (*inode.Ref, error) {
 			return nil, err
 		}
 	}
-	return nil, markError(&hit{ref: *o.data}, l.marks.Redirect, "no data-only layer has a file at "+diff.QuotePath(o.blob), errno)
+	return nil, markError(o.data, l.marks.Redirect, "no data-only layer has a file at "+diff.QuotePath(o.blob), errno)
 }
 
 // elsewhere reports whether an errno says that a data-only layer hasn't the

@@ -98,7 +98,7 @@ func (x *index) read(marks *whiteout.Namespace) error {
 		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin.FileSystem})
 		value, _, err := sys.GetXattr(x.fd, e.Name, marks.Nlink)
 		if err != nil {
-			return dir.Wrap("getxattr "+marks.Nlink, e.Name, err)
+			return dir.WrapXattr(marks.Nlink, e.Name, err)
 		}
 		x.count(value)
 	}
@@ -212,7 +212,7 @@ func (l *lookup) substitute(h *hit) (*hit, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.found[h.ref.Dir.DisplayPath(h.ref.Name)] = struct{}{}
-	entry := p.hit(0)
+	entry := l.hit(p, 0)
 	// Its names may be the lower inode's only, which its own count leaves out.
 	entry.ref.Stat.Nlink = max(entry.ref.Stat.Nlink, h.ref.Stat.Nlink)
 	return entry, nil
@@ -225,7 +225,7 @@ func (l *lookup) matchesOrigin(up, h *hit) (bool, error) {
 	var said bool
 	err := up.ref.Dir.Use(func(fd int) (err error) {
 		value, said, err = sys.GetXattr(fd, up.ref.Name, l.marks.Origin)
-		return up.ref.Dir.Wrap("getxattr "+l.marks.Origin, up.ref.Name, err)
+		return up.ref.Dir.WrapXattr(l.marks.Origin, up.ref.Name, err)
 	})
 	if err != nil {
 		return false, err

@@ -142,8 +142,9 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 		}
 		return err
 	}
+	l := lookup{resolver: &w.resolver}
 	for i := range names {
-		if err := w.visit(ctx, n, names[i], out); err != nil {
+		if err := w.visit(ctx, &n, names[i], &l, out); err != nil {
 			return err
 		}
 	}
@@ -180,42 +181,47 @@ func (n *node) names(all bool) ([]name, error) {
 	return union(lists), nil
 }
 
+// attempt is [inode.Attempt] for reads that may fail with a [MarkError]. That is
+// an answer also if its errno otherwise says that something vanished. But it may
+// come from half of an entry and half of what took its place meanwhile, so it
+// counts only if it stays.
+type attempt struct {
+	inode.Attempt
+	marks int
+}
+
+func (a *attempt) again(err error) bool {
+	if isMark(err) {
+		a.marks++
+		return a.marks < 3
+	}
+	a.Raced = a.Raced || a.marks > 0
+	return a.Again(err)
+}
+
+func isMark(err error) bool { return err != nil && errors.As(err, new(*MarkError)) }
+
 // visit compares one name.
-func (w *walk) visit(ctx context.Context, n node, nm name, out *items) error {
+func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *items) error {
 	path := diff.Join(n.path, nm.name)
-	err := inode.Visit(path, out, settle, func() (diff.Change, *node, error) { return w.compare(ctx, n, nm, path) })
+	var a attempt
+	var change diff.Change
+	var child *node
+	var err error
+	for again := true; again; again = a.again(err) {
+		l.reset()
+		change, child, err = w.compare(ctx, n, nm, path, l)
+	}
+	if !isMark(err) {
+		err = inode.Report(out, path, a.Raced, &change, child, err)
+	}
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", diff.QuotePath(path), err)
 	}
 	return nil
 }
 
-// settle is [inode.Settle] for reads that may fail with a [MarkError]. That is
-// an answer also if its errno otherwise says that something vanished. But it may
-// come from half of an entry and half of what took its place meanwhile, so it
-// counts only if it stays.
-func settle(read func() error) (settled, raced bool, err error) {
-	for i := range 3 {
-		var mark error
-		var again bool
-		settled, again, err = inode.Settle(func() error {
-			err := read()
-			if mark = nil; errors.As(err, new(*MarkError)) {
-				mark, err = err, nil
-			}
-			return err
-		})
-		raced = raced || again || i > 0 && mark == nil
-		if mark == nil {
-			return settled, raced, err
-		}
-		err = mark
-	}
-	return true, raced, err
-}
-
-func (w *walk) compare(ctx context.Context, n node, nm name, path string) (change diff.Change, child *node, err error) {
-	l := lookup{resolver: &w.resolver}
+func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lookup) (change diff.Change, child *node, err error) {
 	upper := n.new.upper
 	if !nm.inUpper {
 		upper = nil
@@ -234,7 +240,7 @@ func (w *walk) compare(ctx context.Context, n node, nm name, path string) (chang
 		}
 		return comparison{Pair: inode.Pair{
 			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible,
-		}, lookup: &l, from: from, to: to}.compare()
+		}, lookup: l, from: from, to: to}.compare()
 	})
 	if err == nil && to != nil && to.meta.IsDir() {
 		child = &node{path: path, new: to.dirs}

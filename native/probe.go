@@ -40,33 +40,40 @@ func (m *memo[T]) get(read func() (T, error)) (value T, err error) {
 
 // probe looks at name in dir.
 func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
-	for _, p := range l.probes {
+	for _, p := range l.probes.all[:l.probes.used] {
 		if p.ref.Dir == dir && p.ref.Name == name {
 			return p, nil
 		}
 	}
-	p := &probe{ref: inode.Ref{Dir: dir, Name: name}}
+	p := l.probes.new()
+	p.ref.Dir, p.ref.Name = dir, name
 	switch err := dir.Stat(name, sys.StatAll, &p.ref.Stat); {
 	case err == nil:
 	case notFound(err):
 		p.absent = true
 	default:
-		return nil, err
+		return nil, l.drop(err)
 	}
 	if !p.absent {
 		if p.ref.Stat.MountRoot {
-			return nil, hidden(dir, name)
+			return nil, l.drop(hidden(dir, name))
 		}
 		err := dir.Use(func(fd int) (err error) {
 			p.whiteout, err = isWhiteout(l.marks, fd, name, &p.ref.Stat)
-			return dir.Wrap("getxattr "+l.marks.Whiteout, name, err)
+			return dir.WrapXattr(l.marks.Whiteout, name, err)
 		})
 		if err != nil {
-			return nil, err
+			return nil, l.drop(err)
 		}
 	}
-	l.probes = append(l.probes, p)
 	return p, nil
+}
+
+// drop forgets the last probe, which failed with err.
+func (l *lookup) drop(err error) error {
+	l.probes.used--
+	*l.probes.all[l.probes.used] = probe{}
+	return err
 }
 
 // isWhiteout is [whiteout.Namespace.Is], as the running kernel sees it.
@@ -91,8 +98,10 @@ func (p *probe) child() *fswalk.Dir {
 	return p.dir
 }
 
-func (p *probe) hit(layer int) *hit {
-	h := &hit{ref: p.ref, layer: layer}
+// hit is what p is as a result of the lookup in a layer.
+func (l *lookup) hit(p *probe, layer int) *hit {
+	h := l.hits.new()
+	h.ref, h.layer = p.ref, layer
 	if p.ref.IsDir() {
 		h.dir = p.child()
 	}
@@ -108,7 +117,7 @@ func (p *probe) xattr(name string) (value []byte, ok bool, err error) {
 	}
 	err = dir.Use(func(fd int) (err error) {
 		value, ok, err = sys.FindXattr(fd, entry, name)
-		return dir.Wrap("getxattr "+name, entry, err)
+		return dir.WrapXattr(name, entry, err)
 	})
 	return value, ok, err
 }
@@ -130,7 +139,7 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 			return false, err
 		}
 		if err := whiteout.CheckMetacopy(value); err != nil && running().headers {
-			return false, markError(p.hit(0), l.marks.Metacopy, fmt.Sprintf("a value of %d bytes is malformed", len(value)), err)
+			return false, markError(&p.ref, l.marks.Metacopy, fmt.Sprintf("a value of %d bytes is malformed", len(value)), err)
 		}
 		return true, nil
 	})
@@ -154,7 +163,7 @@ func (p *probe) redirect(l *lookup) (string, error) {
 		}
 		to, err := whiteout.ParseRedirect(value)
 		if err != nil {
-			return "", markError(p.hit(0), l.marks.Redirect, fmt.Sprintf("the value %q is malformed", value), err)
+			return "", markError(&p.ref, l.marks.Redirect, fmt.Sprintf("the value %q is malformed", value), err)
 		}
 		return to, nil
 	})
@@ -177,6 +186,6 @@ func (e *MarkError) Error() string {
 // Unwrap returns Err.
 func (e *MarkError) Unwrap() error { return e.Err }
 
-func markError(h *hit, xattr, reason string, err error) error {
-	return &MarkError{Path: h.ref.Dir.DisplayPath(h.ref.Name), Xattr: xattr, Reason: reason, Err: err}
+func markError(of *inode.Ref, xattr, reason string, err error) error {
+	return &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}
 }

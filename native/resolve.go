@@ -64,11 +64,42 @@ func (o *object) ref() *inode.Ref {
 	return o.meta
 }
 
-// lookup resolves one name in both views and remembers what it read for the
-// one when it comes to the other.
+// lookup resolves one name after the other in both views, and remembers what it
+// read of a name for the one view when it comes to the other.
 type lookup struct {
 	*resolver
-	probes []*probe
+	probes  arena[probe]
+	hits    arena[hit]
+	objects arena[object]
+}
+
+// reset forgets what was read. What resolve returned is gone.
+func (l *lookup) reset() {
+	l.probes.reset()
+	l.hits.reset()
+	l.objects.reset()
+}
+
+// arena hands out values that live until it is reset, and uses them again.
+type arena[T any] struct {
+	all  []*T
+	used int
+}
+
+func (a *arena[T]) new() *T {
+	if a.used == len(a.all) {
+		a.all = append(a.all, new(T))
+	}
+	a.used++
+	return a.all[a.used-1]
+}
+
+func (a *arena[T]) reset() {
+	var zero T
+	for _, v := range a.all[:a.used] {
+		*v = zero
+	}
+	a.used = 0
 }
 
 // state goes with the search for a name from layer to layer downwards.
@@ -83,13 +114,13 @@ type state struct {
 
 // blame returns the entry whose redirect, of those that were followed, is the
 // last with a component name.
-func (st *state) blame(name string) *hit {
+func (st *state) blame(name string) *inode.Ref {
 	for _, p := range slices.Backward(st.followed) {
 		if slices.Contains(strings.Split(p.redir.value, "/"), name) {
-			return p.hit(0)
+			return &p.ref
 		}
 	}
-	return st.followed[0].hit(0) // not reached: only a redirect brings the name up
+	return &st.followed[0].ref // not reached: only a redirect brings the name up
 }
 
 func (st *state) absolute() bool { return strings.HasPrefix(st.want, "/") }
@@ -132,7 +163,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		return nil, err
 	}
 	if st.meta || upMeta && len(hits) == 0 {
-		return nil, markError(last(up, hits), l.marks.Metacopy, "the file that has its data is missing", syscall.EIO)
+		return nil, markError(&last(up, hits).ref, l.marks.Metacopy, "the file that has its data is missing", syscall.EIO)
 	}
 	if up != nil && !up.ref.IsDir() && !upMeta {
 		hits = nil // whatever there is below is hidden
@@ -147,7 +178,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 			}
 		}
 	}
-	return newObject(up, upMeta, hits, blob), nil
+	return l.newObject(up, upMeta, hits, blob), nil
 }
 
 // descend searches the lower layers.
@@ -202,7 +233,7 @@ func (l *lookup) belongs(up, h *hit) (bool, error) {
 	}
 	same, err := l.matchesOrigin(up, h)
 	if err == nil && !same && !isDir {
-		err = markError(up, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
+		err = markError(&up.ref, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
 	}
 	return same, err
 }
@@ -238,7 +269,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			}
 			st.halt = !st.meta
 			if st.halt || quiet {
-				return p.hit(layer), nil
+				return l.hit(p, layer), nil
 			}
 		default:
 			st.dir = st.dir || final
@@ -251,7 +282,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			}
 			if opaque || quiet { // the redirect is not read
 				if final {
-					return p.hit(layer), nil
+					return l.hit(p, layer), nil
 				}
 				dir = p.child()
 				continue
@@ -261,7 +292,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			return nil, err
 		}
 		if final {
-			return p.hit(layer), nil
+			return l.hit(p, layer), nil
 		}
 		dir = p.child()
 	}
@@ -299,9 +330,9 @@ func (l *lookup) permitted(st *state, up *hit, hits []*hit, found bool) error {
 	}
 	switch {
 	case meta:
-		return markError(last(up, hits), l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
+		return markError(&last(up, hits).ref, l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
 	case redirect:
-		return markError(st.followed[len(st.followed)-1].hit(0), l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
+		return markError(&st.followed[len(st.followed)-1].ref, l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
 	}
 	return nil
 }
@@ -313,7 +344,7 @@ func last(up *hit, hits []*hit) *hit {
 	return up
 }
 
-func newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
+func (l *lookup) newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
 	top := up
 	if top == nil {
 		if len(hits) == 0 {
@@ -321,7 +352,8 @@ func newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
 		}
 		top = hits[0]
 	}
-	o := &object{meta: &top.ref, data: &top.ref}
+	o := l.objects.new()
+	o.meta, o.data = &top.ref, &top.ref
 	switch {
 	case top.ref.IsDir():
 		if up != nil {

@@ -131,7 +131,7 @@ func (t *tally) directory(ctx context.Context) error {
 		t.at.dir.Identify(t.st.Dev, t.st.Ino)
 		value, _, err := sys.FindXattr(t.fd, "", t.marks.Opaque)
 		if err != nil {
-			return t.at.dir.Wrap("getxattr "+t.marks.Opaque, "", err)
+			return t.at.dir.WrapXattr(t.marks.Opaque, "", err)
 		}
 		if whiteout.IsOpaque(value) {
 			t.usage.OpaqueDirs++
@@ -184,7 +184,7 @@ func (t *tally) entry(ctx context.Context, name string) error {
 	}
 	hidden, err := isWhiteout(t.marks, t.fd, name, st)
 	if err != nil && !inode.Vanished(err) {
-		return t.at.dir.Wrap("getxattr "+t.marks.Whiteout, name, err)
+		return t.at.dir.WrapXattr(t.marks.Whiteout, name, err)
 	}
 	if hidden {
 		t.usage.Whiteouts++

@@ -135,6 +135,14 @@ func (d *Dir) Wrap(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: d.DisplayPath(name), Err: err}
 }
 
+// WrapXattr is [Dir.Wrap] for reading an extended attribute.
+func (d *Dir) WrapXattr(attr, name string, err error) error {
+	if err == nil {
+		return nil // without having put the words together
+	}
+	return d.Wrap("getxattr "+attr, name, err)
+}
+
 // Use calls f with d's descriptor, which is open during the call.
 func (d *Dir) Use(f func(fd int) error) error {
 	fd, err := d.acquire()

@@ -104,7 +104,7 @@ func sameValue(a *Ref, nameA string, b *Ref, nameB string) (bool, error) {
 func value(r *Ref, name string) (v []byte, ok bool, err error) {
 	err = r.Dir.Use(func(fd int) (err error) {
 		v, ok, err = sys.GetXattr(fd, r.Name, name)
-		return r.Dir.Wrap("getxattr "+name, r.Name, err)
+		return r.Dir.WrapXattr(name, r.Name, err)
 	})
 	return v, ok, err
 }

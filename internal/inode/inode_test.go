@@ -65,7 +65,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func TestSettle(t *testing.T) {
+func TestAttempt(t *testing.T) {
 	for _, test := range []struct {
 		why            string
 		errs           []error // one a try
@@ -80,10 +80,16 @@ func TestSettle(t *testing.T) {
 		{"gone, then an error", []error{syscall.ENOENT, syscall.EIO}, false, true, true},
 		{"a stale handle is an error", []error{syscall.ESTALE}, false, false, true},
 	} {
+		var a Attempt
+		var err error
 		i := 0
-		settled, raced, err := Settle(func() error { i++; return test.errs[i-1] })
-		if settled != test.settled || raced != test.raced || (err != nil) != test.fails {
-			t.Errorf("%s: settled %v, raced %v, %v", test.why, settled, raced, err)
+		for again := true; again; again = a.Again(err) {
+			err = test.errs[i]
+			i++
+		}
+		settled, failed := err == nil, err != nil && !Vanished(err)
+		if settled != test.settled || a.Raced != test.raced || failed != test.fails {
+			t.Errorf("%s: settled %v, raced %v, %v", test.why, settled, a.Raced, err)
 		}
 	}
 }

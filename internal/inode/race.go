@@ -52,43 +52,43 @@ func Changes(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error])
 // tries is how often an entry is read anew that changes while it is read.
 const tries = 3
 
-// Settle calls read again while it fails because something vanished, a few
-// times at most. raced tells that it had to; if read never succeeded, err is
-// nil and settled false: the entry changes faster than it can be read.
-func Settle(read func() error) (settled, raced bool, err error) {
-	for range tries {
-		if err = read(); err == nil || !Vanished(err) {
-			return err == nil, raced, err
-		}
-		raced = true
-	}
-	return false, true, nil
+// Attempt counts the attempts to read something that may change meanwhile:
+//
+//	for again := true; again; again = a.Again(err) {
+//		… err = read …
+//	}
+type Attempt struct {
+	// Raced is whether something vanished.
+	Raced bool
+	made  int
 }
 
-// Visit adds to out what compare finds at path: a change, and the node to
-// descend to. settle is [Settle] or something like it.
-func Visit[N any](
-	path string, out *fswalk.Items[N, Found],
-	settle func(read func() error) (settled, raced bool, err error),
-	compare func() (diff.Change, *N, error),
-) error {
-	var change diff.Change
-	var child *N
-	settled, raced, err := settle(func() (err error) {
-		change, child, err = compare()
-		return err
-	})
-	if err != nil {
+// Again reports whether what gave err, which may be nil, is to be read once more:
+// because something vanished, a few times at most. If that is still the error
+// then, the entry changes faster than it can be read.
+func (a *Attempt) Again(err error) bool {
+	a.made++
+	if err == nil || !Vanished(err) {
+		return false
+	}
+	a.Raced = true
+	return a.made < tries
+}
+
+// Report adds to out what was found at path in the end: a change, and the node to
+// descend to, if any. An error that says that something vanished is none.
+func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change *diff.Change, child *N, err error) error {
+	if err != nil && !Vanished(err) {
 		return err
 	}
 	if raced {
 		out.Value(Race(path))
 	}
-	if !settled {
+	if err != nil {
 		return nil
 	}
 	if change.Kind != 0 {
-		out.Value(Found{Change: change})
+		out.Value(Found{Change: *change})
 	}
 	if child != nil {
 		out.Child(*child)
