@@ -142,6 +142,9 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 		}
 		return err
 	}
+	if len(n.old) == 0 { // all that there is was added
+		out.Grow(len(names))
+	}
 	l := lookup{resolver: &w.resolver}
 	for i := range names {
 		if err := w.visit(ctx, &n, names[i], &l, out); err != nil {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -24,6 +25,9 @@ type item[N, T any] struct {
 	value T
 	child *task[N, T] // nil: a value
 }
+
+// Grow makes room for n more results, if they are likely to come.
+func (i *Items[N, T]) Grow(n int) { i.list = slices.Grow(i.list, n) }
 
 // Value adds a result.
 func (i *Items[N, T]) Value(v T) { i.list = append(i.list, item[N, T]{value: v}) }
