@@ -29,6 +29,9 @@ type Options struct {
 	// Strict makes an entry that vanishes or changes while it is read an
 	// error, a [diff.RaceError]. Else it is counted, see [Diff.Raced].
 	Strict bool
+	// Content says when the contents of files are read; "" means
+	// [diff.ContentAuto], which never misses a change.
+	Content diff.Content
 	// Snapshots tells [OpenTrees] that both trees are snapshots of one file
 	// system (of a block device, or of btrfs), that the new one was made from the
 	// old, and that the old one was not written since. Then nothing is read of
@@ -131,7 +134,7 @@ func (d *Diff) Size(ctx context.Context) (int64, error) {
 func (d *Diff) Close() error { return d.engine.Close() }
 
 func (d *Diff) walkOptions() diff.Options {
-	return diff.Options{Workers: d.opts.Workers, OnRace: func(path string) error {
+	return diff.Options{Workers: d.opts.Workers, Content: d.opts.Content, OnRace: func(path string) error {
 		d.raced.Add(1)
 		return d.opts.onRace(path)
 	}}

@@ -19,11 +19,32 @@ type Engine interface {
 	Close() error
 }
 
+// Content says when the contents of two files are read to compare them. Files of
+// different sizes are never read.
+type Content string
+
+const (
+	// ContentAuto, which "" means too: unless it is proven that they are one
+	// inode, unmodified, or have their data in the same blocks. No change is
+	// missed.
+	ContentAuto Content = "auto"
+	// ContentAlways: also if proven, which is how proofs are checked. One and the
+	// same inode is not compared with itself.
+	ContentAlways Content = "always"
+	// ContentNever: equal metadata, modification time to the nanosecond included,
+	// is taken for equal content. What was rewritten in the same size and had its
+	// time set back is missed; so is what differs besides, in that the change
+	// does not say that the content does.
+	ContentNever Content = "never"
+)
+
 // Options of one walk. The zero value is right for most callers.
 type Options struct {
 	// Workers is how many goroutines read directories; 0 means one a CPU.
 	// Neither the answer nor its order depends on it.
 	Workers int
+	// Content says when contents are read; "" means [ContentAuto].
+	Content Content
 	// OnRace is called, in path order and from the ranging goroutine, with
 	// each path that vanished or changed its type while it was read. Returning
 	// an error ends the walk with it. A nil OnRace ignores races.

@@ -108,6 +108,9 @@ func (u *userns) start(ctx context.Context, s *session) {
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+		// It holds the lock, too, and must not outlive a killed parent, nor need it
+		// outlive the thread that asks.
+		Pdeathsig: unix.SIGKILL,
 	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -18,7 +18,9 @@ import (
 type Engine struct {
 	old, new Tree
 	proof    Proof
-	overlay  bool // one of them is on an overlay
+	overlay  bool      // one of them is on an overlay
+	extents  bool      // the trees may share blocks
+	devices  [2]uint64 // that their roots are on
 	snapshot snapshot
 }
 
@@ -63,7 +65,15 @@ const (
 
 // Open returns an engine for two trees, which it closes with itself.
 func Open(from, to Tree, proof Proof) *Engine {
-	return &Engine{old: from, new: to, proof: proof, overlay: sys.IsOverlay(from.FD) || sys.IsOverlay(to.FD)}
+	e := &Engine{old: from, new: to, proof: proof, overlay: sys.IsOverlay(from.FD) || sys.IsOverlay(to.FD)}
+	e.extents = !e.overlay && sys.SharesExtents(from.FD, to.FD)
+	for i, t := range []Tree{from, to} {
+		var st sys.Stat
+		if sys.UsageAt(t.FD, "", &st) == nil { // else nothing below is on it
+			e.devices[i] = st.Dev
+		}
+	}
+	return e
 }
 
 // Name returns "naive".
@@ -83,8 +93,15 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 			}
 		}
 		root := node{path: "/", old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
-		return fswalk.Ordered(ctx, opts.Workers, root, e.expand)
+		w := &walk{Engine: e, content: opts.Content}
+		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	})
+}
+
+// walk is one comparison.
+type walk struct {
+	*Engine
+	content diff.Content
 }
 
 // node is a directory in the new tree, with the old tree's directory of that
@@ -100,7 +117,7 @@ type node struct {
 type items = fswalk.Items[node, inode.Found]
 
 // expand compares what two directories have.
-func (e *Engine) expand(ctx context.Context, n node, out *items) error {
+func (e *walk) expand(ctx context.Context, n node, out *items) error {
 	oldNames, newNames, err := n.list()
 	if inode.Vanished(err) && n.path != "/" {
 		out.Value(inode.Race(n.path))
@@ -111,7 +128,7 @@ func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 	}
 	var absent []string
 	for len(oldNames)+len(newNames) > 0 {
-		v := visit{engine: e, ctx: ctx, node: n}
+		v := visit{walk: e, ctx: ctx, node: n}
 		v.old, v.new = next(&oldNames, &newNames)
 		if e.listedSame(n, v.old, v.new) {
 			if v.old.Type == sys.TypeDir {
@@ -134,7 +151,10 @@ func (e *Engine) expand(ctx context.Context, n node, out *items) error {
 
 // listedSame reports whether two entries, of which either may be nil, are known to
 // be one inode by the listings alone.
-func (e *Engine) listedSame(n node, from, to *sys.Dirent) bool {
+func (e *walk) listedSame(n node, from, to *sys.Dirent) bool {
+	if e.content == diff.ContentAlways {
+		return false
+	}
 	if e.proof != ProofListed && e.proof != ProofListedOnce || from == nil || to == nil ||
 		from.Ino != to.Ino || from.Type != to.Type || from.Type == sys.TypeUnknown {
 		return false
@@ -165,7 +185,7 @@ func next(a, b *[]sys.Dirent) (from, to *sys.Dirent) {
 
 // visit compares one name of two directories.
 type visit struct {
-	engine   *Engine
+	walk     *walk
 	ctx      context.Context //nolint:containedctx // lives for one name
 	node     node
 	old, new *sys.Dirent // as listed there, or nil
@@ -201,10 +221,13 @@ func (v *visit) compare(path string) (change diff.Change, child *node, err error
 		return change, nil, err
 	}
 	change, err = inode.Classify(path, from, to, func() (diff.What, error) {
-		if v.engine.proven(from, to) {
+		if from.Same(to) || v.walk.content != diff.ContentAlways && v.walk.proven(from, to) {
 			return 0, nil
 		}
-		return inode.Pair{Ctx: v.ctx, Old: from, New: to, PastSize: v.engine.overlay}.Compare()
+		return inode.Pair{
+			Ctx: v.ctx, Old: from, New: to, PastSize: v.walk.overlay,
+			Extents: v.walk.shares(from, to), Content: v.walk.content,
+		}.Compare()
 	})
 	if err == nil && to != nil && to.IsDir() {
 		child = &node{path: path, new: to.Child()}
@@ -240,9 +263,16 @@ func (e *Engine) proven(from, to *inode.Ref) bool {
 	case ProofInode, ProofListedOnce, ProofListed:
 		return a == b && !from.IsDir() && a.Nlink == 1
 	case ProofSnapshot:
-		return a == b && e.snapshot.covers(from, to)
+		// What is mounted inside a tree is no part of the snapshot.
+		return a == b && from.Stat.Dev == e.devices[0] && to.Stat.Dev == e.devices[1] && e.snapshot.covers(from.Stat.Ctime)
 	}
 	return false
+}
+
+// shares reports whether two files may have their data in the same blocks: they
+// are where the roots are, not on what is mounted inside.
+func (e *Engine) shares(from, to *inode.Ref) bool {
+	return e.extents && from.Stat.Dev == e.devices[0] && to.Stat.Dev == e.devices[1]
 }
 
 // reportAbsent tells names that vanished from those that overlayfs lists but

@@ -2,7 +2,6 @@ package naive
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -26,20 +25,15 @@ import (
 // It is no proof where the clock was set back, or where both trees were written
 // after the split: the first free inode number is the same in both.
 type snapshot struct {
-	mu       sync.Mutex
-	dated    bool
-	newest   time.Time // change in a directory of the old tree
-	old, new uint64    // the devices that the roots are on
+	mu     sync.Mutex
+	dated  bool
+	newest time.Time // change in a directory of the old tree
 }
 
 const tick = 10 * time.Millisecond
 
-// covers reports whether two names with equal inode numbers, metadata and change
-// times lead to one inode, unmodified.
-func (s *snapshot) covers(from, to *inode.Ref) bool {
-	// What is mounted inside a tree is no part of the snapshot.
-	return from.Stat.Dev == s.old && to.Stat.Dev == s.new && timeOf(from.Stat.Ctime).Before(s.newest.Add(-2*tick))
-}
+// covers reports whether a change time is old enough.
+func (s *snapshot) covers(t sys.Timespec) bool { return timeOf(t).Before(s.newest.Add(-2 * tick)) }
 
 func timeOf(t sys.Timespec) time.Time { return time.Unix(t.Sec, int64(t.Nsec)) }
 
@@ -50,12 +44,12 @@ func (s *snapshot) date(ctx context.Context, e *Engine, pool *fswalk.Pool, worke
 	if s.dated {
 		return nil
 	}
-	var from, to sys.Stat
-	if err := errors.Join(sys.StatAt(e.old.FD, "", sys.StatAll, &from), sys.StatAt(e.new.FD, "", sys.StatAll, &to)); err != nil {
+	var root sys.Stat
+	if err := sys.StatAt(e.old.FD, "", sys.StatAll, &root); err != nil {
 		return err
 	}
-	s.old, s.new, s.newest = from.Dev, to.Dev, timeOf(from.Ctime)
-	for t, err := range fswalk.Ordered(ctx, workers, pool.Root(e.old.FD, e.old.Name), s.expand) {
+	s.newest = timeOf(root.Ctime)
+	for t, err := range fswalk.Ordered(ctx, workers, pool.Root(e.old.FD, e.old.Name), e.newestIn) {
 		if err != nil {
 			return err
 		}
@@ -67,8 +61,8 @@ func (s *snapshot) date(ctx context.Context, e *Engine, pool *fswalk.Pool, worke
 	return nil
 }
 
-// expand tells the newest change time among the directories in dir.
-func (s *snapshot) expand(_ context.Context, dir *fswalk.Dir, out *fswalk.Items[*fswalk.Dir, time.Time]) error {
+// newestIn tells the newest change time among the directories in dir.
+func (e *Engine) newestIn(_ context.Context, dir *fswalk.Dir, out *fswalk.Items[*fswalk.Dir, time.Time]) error {
 	names, err := dir.List()
 	if inode.Vanished(err) {
 		return nil
@@ -86,7 +80,7 @@ func (s *snapshot) expand(_ context.Context, dir *fswalk.Dir, out *fswalk.Items[
 		if err != nil {
 			return err
 		}
-		if st.Format() == sys.Directory && st.Dev == s.old {
+		if st.Format() == sys.Directory && st.Dev == e.devices[0] {
 			out.Child(dir.Child(d.Name, st.Dev, st.Ino))
 			if t := timeOf(st.Ctime); t.After(newest) {
 				newest = t

@@ -26,7 +26,7 @@ func (c comparison) compare() (diff.What, error) { return inode.Compare(c.Old, c
 
 // SameContent implements [diff.Parts].
 func (c comparison) SameContent() (bool, error) {
-	if c.from.sameContent(c.to) {
+	if c.from.sameContent(c.to) || c.Content == diff.ContentNever {
 		return true, nil
 	}
 	from, err := c.lookup.content(c.from)

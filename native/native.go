@@ -105,7 +105,7 @@ func (e *Engine) Close() error {
 // Changes implements [diff.Engine].
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
 	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w := walk{resolver{marks: e.marks, features: e.features}}
+		w := walk{resolver: resolver{marks: e.marks, features: e.features}, content: opts.Content}
 		for i, l := range e.layers {
 			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
 		}
@@ -121,7 +121,10 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 }
 
 // walk is one walk over the stack.
-type walk struct{ resolver }
+type walk struct {
+	resolver
+	content diff.Content
+}
 
 // node is a directory of the new view, with what the old view has at that path.
 type node struct {
@@ -242,7 +245,7 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 			return 0, nil
 		}
 		return comparison{Pair: inode.Pair{
-			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible,
+			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
 		}, lookup: l, from: from, to: to}.compare()
 	})
 	if err == nil && to != nil && to.meta.IsDir() {

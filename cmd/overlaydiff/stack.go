@@ -24,6 +24,7 @@ type stackFlags struct {
 	snapshots          bool
 
 	engine  string
+	content string
 	strict  bool
 	json    bool
 	verbose bool
@@ -41,13 +42,14 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
 	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
+	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
 	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
-	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots}
+	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots, Content: diff.Content(f.content)}
 }
 
 // check finds contradictions before anything is opened, and says which of the
@@ -57,6 +59,11 @@ func (f *stackFlags) check(args []string) error {
 	case overlaydiff.Auto, overlaydiff.Native, overlaydiff.Naive:
 	default:
 		return usagef("--engine %s: say auto, native or naive", strconv.Quote(f.engine))
+	}
+	switch diff.Content(f.content) {
+	case diff.ContentAuto, diff.ContentAlways, diff.ContentNever:
+	default:
+		return usagef("--content %s: say auto, always or never", strconv.Quote(f.content))
 	}
 	ways := []string{}
 	for _, way := range []struct {

@@ -59,7 +59,7 @@ floor tests
 	testenv/refdiff:   github.com/pkg/xattr
 	testenv/vm:
 	testenv/vm/guestinit: testenv/vm golang.org/x/sys/unix
-	testenv/vm/matrix: testenv/vm
+	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
 	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
 `

@@ -20,6 +20,10 @@ type Pair struct {
 	// PastSize: what is read may be longer than stat says. Overlayfs shows the
 	// size that a metacopy file claims, and the data that there is.
 	PastSize bool
+	// Extents: both files are on one file system, where they may share blocks.
+	Extents bool
+	// Content says when contents are read.
+	Content diff.Content
 	// Visible maps the name of an extended attribute in the tree to the one
 	// that the view shows; nil: they are the same.
 	Visible func(name string) (string, bool)
@@ -118,7 +122,7 @@ var blocks = sync.Pool{New: func() any { return new([2][blockSize]byte) }}
 // SameContent implements [diff.Parts].
 func (p Pair) SameContent() (bool, error) {
 	from, to := p.Old, p.New
-	if to.Stat.Size == 0 && !p.PastSize || from.Same(to) {
+	if to.Stat.Size == 0 && !p.PastSize || p.Content == diff.ContentNever || from.Same(to) {
 		return true, nil
 	}
 	a, err := from.Open()
@@ -132,6 +136,9 @@ func (p Pair) SameContent() (bool, error) {
 	}
 	defer sys.Close(b)
 
+	if p.Extents && p.Content != diff.ContentAlways && to.Stat.Size >= blockSize && sys.SameExtents(a, b) {
+		return true, nil
+	}
 	buf, _ := blocks.Get().(*[2][blockSize]byte)
 	defer blocks.Put(buf)
 	size := to.Stat.Size

@@ -32,6 +32,25 @@ func FileSystemID(fd int) (id [16]byte, ok bool) {
 	return id, false
 }
 
+// SharesExtents reports whether files of a and b may have their data in the same
+// blocks: they are on one device, or in subvolumes of one btrfs.
+func SharesExtents(a, b int) bool {
+	var sa, sb Stat
+	if UsageAt(a, "", &sa) != nil || UsageAt(b, "", &sb) != nil {
+		return false
+	}
+	if sa.Dev == sb.Dev {
+		return true
+	}
+	var fa, fb unix.Statfs_t
+	if unix.Fstatfs(a, &fa) != nil || unix.Fstatfs(b, &fb) != nil || fa.Type != unix.BTRFS_SUPER_MAGIC || fb.Type != fa.Type {
+		return false
+	}
+	idA, okA := FileSystemID(a)
+	idB, okB := FileSystemID(b)
+	return okA && okB && idA == idB
+}
+
 // ErrNoFileSystemID says that a file system does not tell which one it is.
 var ErrNoFileSystemID = errors.New("the file system does not tell its UUID")
 
