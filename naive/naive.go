@@ -112,13 +112,28 @@ type node struct {
 	// same: they are one directory of the layers, by the listing alone, so nothing
 	// of it is in the upper layer. Its inode number was not asked for.
 	same bool
+	// some of the entries, which this node is about; nil: all that there are.
+	some []entry
 }
 
 type items = fswalk.Items[node, inode.Found]
 
+// entry is one name as the old and the new directory list it; nil: not at all.
+type entry struct{ old, new *sys.Dirent }
+
+func (e entry) name() string {
+	if e.old != nil {
+		return e.old.Name
+	}
+	return e.new.Name
+}
+
 // expand compares what two directories have.
 func (e *walk) expand(ctx context.Context, n node, out *items) error {
-	oldNames, newNames, err := n.list()
+	entries, err := n.some, error(nil)
+	if entries == nil {
+		entries, err = n.list()
+	}
 	if inode.Vanished(err) && n.path != "/" {
 		out.Value(inode.Race(n.path))
 		return nil
@@ -126,32 +141,36 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 	if err != nil {
 		return err
 	}
+	if len(entries) > fswalk.Share {
+		for part := range slices.Chunk(entries, fswalk.Share) {
+			out.Child(node{path: n.path, old: n.old, new: n.new, same: n.same, some: part})
+		}
+		return nil
+	}
 	var absent []string
-	for len(oldNames)+len(newNames) > 0 {
-		v := visit{walk: e, ctx: ctx, node: n}
-		v.old, v.new = next(&oldNames, &newNames)
-		if e.listedSame(n, v.old, v.new) {
-			if v.old.Type == sys.TypeDir {
-				out.Child(node{
-					path: diff.Join(n.path, v.old.Name), same: true,
-					old: n.old.Child(v.old.Name, 0, 0), new: n.new.Child(v.old.Name, 0, 0),
-				})
+	for _, entry := range entries {
+		if e.listedSame(n, entry) {
+			if entry.old.Type == sys.TypeDir {
+				name := entry.old.Name
+				out.Child(node{path: diff.Join(n.path, name), same: true, old: n.old.Child(name, 0, 0), new: n.new.Child(name, 0, 0)})
 			}
 			continue
 		}
+		v := visit{walk: e, ctx: ctx, node: n, entry: entry}
 		if err := v.run(out); err != nil {
 			return err
 		}
 		if v.absent {
-			absent = append(absent, v.name())
+			absent = append(absent, entry.name())
 		}
 	}
 	return n.reportAbsent(absent, out)
 }
 
-// listedSame reports whether two entries, of which either may be nil, are known to
-// be one inode by the listings alone.
-func (e *walk) listedSame(n node, from, to *sys.Dirent) bool {
+// listedSame reports whether an entry is known to be one inode in both trees by the
+// listings alone.
+func (e *walk) listedSame(n node, both entry) bool {
+	from, to := both.old, both.new
 	if e.content == diff.ContentAlways {
 		return false
 	}
@@ -166,37 +185,13 @@ func (e *walk) listedSame(n node, from, to *sys.Dirent) bool {
 	return n.new.Stat(to.Name, sys.StatLinks, &st) == nil && st.Nlink == 1
 }
 
-// next takes the first name from two ordered listings.
-func next(a, b *[]sys.Dirent) (from, to *sys.Dirent) {
-	if len(*b) == 0 || len(*a) > 0 && (*a)[0].Name <= (*b)[0].Name {
-		from = &(*a)[0]
-	}
-	if len(*a) == 0 || len(*b) > 0 && (*b)[0].Name <= (*a)[0].Name {
-		to = &(*b)[0]
-	}
-	if from != nil {
-		*a = (*a)[1:]
-	}
-	if to != nil {
-		*b = (*b)[1:]
-	}
-	return from, to
-}
-
 // visit compares one name of two directories.
 type visit struct {
-	walk     *walk
-	ctx      context.Context //nolint:containedctx // lives for one name
-	node     node
-	old, new *sys.Dirent // as listed there, or nil
-	absent   bool        // listed, but not found
-}
-
-func (v *visit) name() string {
-	if v.old != nil {
-		return v.old.Name
-	}
-	return v.new.Name
+	walk *walk
+	ctx  context.Context //nolint:containedctx // lives for one name
+	node node
+	entry
+	absent bool // listed, but not found
 }
 
 func (v *visit) run(out *items) error {
@@ -212,11 +207,11 @@ func (v *visit) run(out *items) error {
 }
 
 func (v *visit) compare(path string) (change diff.Change, child *node, err error) {
-	from, err := v.lookup(v.node.old, v.old)
+	from, err := v.lookup(v.node.old, v.entry.old)
 	if err != nil {
 		return change, nil, err
 	}
-	to, err := v.lookup(v.node.new, v.new)
+	to, err := v.lookup(v.node.new, v.entry.new)
 	if err != nil {
 		return change, nil, err
 	}
@@ -283,12 +278,12 @@ func (n node) reportAbsent(absent []string, out *items) error {
 		return nil
 	}
 	listed := map[string]bool{}
-	oldNames, newNames, err := n.list()
+	entries, err := n.list()
 	if err != nil && !inode.Vanished(err) {
 		return err
 	}
-	for _, d := range slices.Concat(oldNames, newNames) {
-		listed[d.Name] = true
+	for _, e := range entries {
+		listed[e.name()] = true
 	}
 	for _, name := range absent {
 		if !listed[name] {
@@ -298,20 +293,41 @@ func (n node) reportAbsent(absent []string, out *items) error {
 	return nil
 }
 
-// list returns the names in both directories.
-func (n node) list() (oldNames, newNames []sys.Dirent, err error) {
+// list returns what is in both directories, in order.
+func (n node) list() ([]entry, error) {
 	if n.same {
 		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
+	var a, b []sys.Dirent
+	var err error
 	if n.old != nil {
-		if oldNames, err = n.old.List(); err != nil {
-			return nil, nil, err
+		if a, err = n.old.List(); err != nil {
+			return nil, err
 		}
 	}
-	newNames, err = n.new.List()
-	return oldNames, newNames, err
+	if b, err = n.new.List(); err != nil {
+		return nil, err
+	}
+	entries := make([]entry, 0, max(len(a), len(b)))
+	for len(a)+len(b) > 0 {
+		var e entry
+		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
+			e.old = &a[0]
+		}
+		if len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name {
+			e.new = &b[0]
+		}
+		if e.old != nil {
+			a = a[1:]
+		}
+		if e.new != nil {
+			b = b[1:]
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
 }
 
 // identify tells a directory, by its descriptor, which inode it is.

@@ -134,7 +134,9 @@ func TestSnapshot_Reads(t *testing.T) {
 	}, func(dir string) { testenv.Do(t, dir, "write g new") })
 	for proof, reads := range map[Proof]bool{ProofSnapshot: false, ProofNone: true} {
 		before := bytesRead(t)
-		list(t, Open(tree(t, from), tree(t, to), proof))
+		e := Open(tree(t, from), tree(t, to), proof)
+		e.extents = false // which would prove it on btrfs, but not on block devices
+		list(t, e)
 		if got := bytesRead(t) - before; (got >= size) != reads {
 			t.Errorf("proof %d: %d bytes are read", proof, got)
 		}

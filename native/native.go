@@ -131,19 +131,30 @@ type node struct {
 	path string
 	old  []part
 	new  merged
+	// names of the directory that this node is about; nil: all that there are.
+	some []name
 }
 
 type items = fswalk.Items[node, inode.Found]
 
 // expand compares what the two views have in one directory.
 func (w *walk) expand(ctx context.Context, n node, out *items) error {
-	names, err := n.names(w.search.goesOn())
+	names, err := n.some, error(nil)
+	if names == nil {
+		names, err = n.names(w.search.goesOn())
+	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
 			out.Value(inode.Race(n.path))
 			return nil
 		}
 		return err
+	}
+	if len(names) > fswalk.Share {
+		for part := range slices.Chunk(names, fswalk.Share) {
+			out.Child(node{path: n.path, old: n.old, new: n.new, some: part})
+		}
+		return nil
 	}
 	if len(n.old) == 0 { // all that there is was added
 		out.Grow(len(names))

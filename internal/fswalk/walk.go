@@ -37,6 +37,11 @@ func (i *Items[N, T]) Child(n N) {
 	i.list = append(i.list, item[N, T]{child: &task[N, T]{node: n}})
 }
 
+// Share is how much of one directory an expansion should do at most. A larger one
+// it splits into nodes for parts of it, so that several workers have something to
+// do and results do not pile up.
+const Share = 4096
+
 // Expand reads one node. It is called from several goroutines at once, for
 // different nodes.
 type Expand[N, T any] func(ctx context.Context, node N, items *Items[N, T]) error
@@ -110,9 +115,11 @@ func (w *walk[N, T]) drain(ctx context.Context, root *task[N, T], yield func(T, 
 		t := stack[len(stack)-1]
 		if len(t.items) == 0 {
 			stack = stack[:len(stack)-1]
+			*t = task[N, T]{state: expanded}
 			continue
 		}
 		next := t.items[0]
+		t.items[0] = item[N, T]{} // what was yielded is not held until the parent is done
 		t.items = t.items[1:]
 		if next.child != nil {
 			stack = append(stack, next.child)
