@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -147,5 +148,38 @@ func TestOrderedWaitsForTheConsumer(t *testing.T) {
 	}
 	if n := count.Load(); n > 1+ahead+workers {
 		t.Errorf("%d nodes expanded for one value", n)
+	}
+}
+
+// What was yielded is not held until the walk is over: memory follows the width
+// of the tree, not its size.
+func TestOrdered_LetsGo(t *testing.T) {
+	const nodes, values, size = 200, 10, 64 << 10
+	expand := func(_ context.Context, depth int, out *Items[int, []byte]) error {
+		for range nodes {
+			if depth == 0 {
+				out.Child(1)
+			}
+		}
+		for range values * depth {
+			out.Value(make([]byte, size))
+		}
+		return nil
+	}
+	var most, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&now)
+	before, seen := now.HeapAlloc, 0
+	for _, err := range Ordered(t.Context(), 1, 0, expand) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen++; seen == nodes*values*9/10 {
+			runtime.GC()
+			runtime.ReadMemStats(&most)
+		}
+	}
+	if held := int64(most.HeapAlloc) - int64(before); held > nodes*values*size/10 {
+		t.Errorf("%d bytes are held of %d that were yielded", held, nodes*values*size)
 	}
 }
