@@ -58,7 +58,11 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		}
 		return nil
 	}
-	err := add(&e.layers, "upper", s.Upper)
+	tree, err := openUpper(s)
+	if err == nil {
+		e.layers = append(e.layers, layer{tree, s.Upper})
+		err = e.layers[0].check()
+	}
 	if err == nil {
 		err = add(&e.layers, "lower", s.Lower...)
 	}
@@ -79,11 +83,20 @@ func openLayer(ctx context.Context, kind, path string) (layer, error) {
 	if err != nil {
 		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
 	}
-	if sys.IsCasefolded(tree.FD()) {
+	l := layer{tree, path}
+	if err := l.check(); err != nil {
 		_ = tree.Close()
-		return layer{}, refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(path))
+		return layer{}, err
 	}
-	return layer{tree: tree, path: path}, nil
+	return l, nil
+}
+
+// check refuses a layer that would be read wrongly.
+func (l layer) check() error {
+	if sys.IsCasefolded(l.tree.FD()) {
+		return refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(l.path))
+	}
+	return nil
 }
 
 // Name returns "native".

@@ -3,9 +3,12 @@ package native
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // supported refuses what would be read wrongly.
@@ -17,10 +20,34 @@ func supported(s diff.Stack) error {
 		return errors.New("read the layers: the stack has no lower directory to compare with")
 	case len(s.Unknown) > 0:
 		return refuse("the mount option %s is not known here and may change what the layers mean", s.Unknown[0])
-	case !s.Features.UserXattr && !sys.SeesTrusted():
-		return refuseTrusted()
 	}
 	return nil
+}
+
+// openUpper opens the upper directory of s and makes sure that its marks can be
+// seen.
+func openUpper(s diff.Stack) (*mountutil.Tree, error) {
+	tree, err := mountutil.OpenTree(s.Upper)
+	switch {
+	case err == nil && s.Features.UserXattr:
+		return tree, nil
+	case errors.Is(err, fs.ErrPermission) && !s.Features.UserXattr && !sys.SeesTrusted():
+		return nil, refuseTrusted()
+	case err != nil:
+		return nil, fmt.Errorf("open the upper directory: %w", err)
+	}
+	// The kernel leaves one of these in nearly every upper directory that was
+	// mounted, and to look is a hundred times quicker than to set one.
+	for _, name := range []string{"uuid", "impure", "origin"} {
+		if is, err := sys.HasXattr(tree.FD(), "", whiteout.NamespaceOf(s.Features).Prefix+name); err == nil && is {
+			return tree, nil
+		}
+	}
+	if !sys.SeesTrusted() {
+		_ = tree.Close()
+		return nil, refuseTrusted()
+	}
+	return tree, nil
 }
 
 var errNoUpper = errors.New("read the layers: the stack has no upper directory, so nothing can have been changed; name it (--upper)")

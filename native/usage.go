@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
-	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
@@ -21,15 +19,12 @@ import (
 // is set it decides about each.
 func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, error) {
 	var total diff.Usage
-	switch {
-	case s.Upper == "":
+	if s.Upper == "" {
 		return total, errNoUpper
-	case !s.Features.UserXattr && !sys.SeesTrusted():
-		return total, refuseTrusted()
 	}
-	tree, err := mountutil.OpenTree(s.Upper)
+	tree, err := openUpper(s)
 	if err != nil {
-		return total, fmt.Errorf("open upper directory: %w", err)
+		return total, err
 	}
 	defer tree.Close()
 	pool := fswalk.NewPool(0)
