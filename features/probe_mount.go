@@ -171,11 +171,10 @@ func probeLayers(_ context.Context, s *session) error {
 		if err != nil || !enough {
 			return orNo(err, "500 are refused")
 		}
-		more, err := accepts(dir, 501)
-		if err == nil && more {
+		if more, err := accepts(dir, 501); err == nil && more { // 5.10 says ENOMEM
 			s.detail = "501, too"
 		}
-		return err
+		return nil
 	}
 	return errors.New("no directory with a short name can be a lower layer, with which this is tried")
 }

@@ -55,11 +55,11 @@ func tryRules() (r rules, err error) {
 	return r, err
 }
 
-// trial is a pair of layers, a over b, and what is seen of them.
+// trial is an upper layer, a, over a lower one, b, and what is seen of them.
 type trial struct{ dir, prefix, option string }
 
 func (t trial) fill() error {
-	for _, d := range []string{"a/redirected", "b", "m"} {
+	for _, d := range []string{"a/redirected", "b", "w", "m"} {
 		if err := os.MkdirAll(filepath.Join(t.dir, d), 0o755); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (t trial) fill() error {
 
 func (t trial) rules() (r rules, err error) {
 	m := filepath.Join(t.dir, "m")
-	options := "lowerdir=" + filepath.Join(t.dir, "a") + ":" + filepath.Join(t.dir, "b") + t.option
+	options := "lowerdir=" + filepath.Join(t.dir, "b") + ",upperdir=" + filepath.Join(t.dir, "a") + ",workdir=" + filepath.Join(t.dir, "w") + t.option
 	seen := func(name string) error { _, err := os.Lstat(filepath.Join(m, name)); return err }
 
 	if t.option == "" { // userxattr says that by itself

@@ -159,7 +159,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 	blob := ""
 	if st.meta && len(hits) > 0 && len(l.data) > 0 && st.absLast {
 		blob, st.meta = st.want, false
-	} else if err := l.permitted(&st, up, hits, false); err != nil {
+	} else if err := l.permitted(&st, st.meta, last(up, hits), false); err != nil {
 		return nil, err
 	}
 	if st.meta || upMeta && len(hits) == 0 {
@@ -185,7 +185,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
-		if err := l.permitted(st, up, hits, false); err != nil {
+		if err := l.permitted(st, st.meta, last(up, hits), false); err != nil {
 			return nil, err
 		}
 		quiet := j == len(cand)-1
@@ -197,6 +197,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		if fromRoot {
 			start = l.roots[c.layer].dir
 		}
+		meta := st.meta
 		h, err := l.walk(c.layer, start, st, quiet)
 		if err != nil {
 			return nil, err
@@ -204,7 +205,11 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		if h == nil {
 			continue
 		}
-		if err := l.permitted(st, up, hits, true); err != nil {
+		at := h
+		if meta {
+			at = last(up, hits)
+		}
+		if err := l.permitted(st, meta || st.meta, at, true); err != nil {
 			return nil, err
 		}
 		if up != nil && len(hits) == 0 {
@@ -320,17 +325,18 @@ func (l *lookup) redirect(p *probe, st *state, after int) error {
 	return nil
 }
 
-// permitted returns the error with which the kernel refuses to go where st
-// leads if the mount does not follow redirects or metacopy files. found: there
-// is something; before 6.16 that alone was refused.
-func (l *lookup) permitted(st *state, up *hit, hits []*hit, found bool) error {
-	meta, redirect := st.meta && !l.features.Metacopy, len(st.followed) > 0 && !l.features.RedirectFollow
+// permitted returns the error with which the kernel refuses to go where st leads,
+// meta being whether the metacopy file at leads there, if the mount does not follow
+// redirects or metacopy files. found: something is there; before 6.16 only that
+// was refused.
+func (l *lookup) permitted(st *state, meta bool, at *hit, found bool) error {
+	meta, redirect := meta && !l.features.Metacopy, len(st.followed) > 0 && !l.features.RedirectFollow
 	if !meta && !redirect || found == running().strict {
 		return nil
 	}
 	switch {
 	case meta:
-		return markError(&last(up, hits).ref, l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
+		return markError(&at.ref, l.marks.Metacopy, "the mount does not resolve metacopy files (metacopy=on does)", syscall.EPERM)
 	case redirect:
 		return markError(&st.followed[len(st.followed)-1].ref, l.marks.Redirect, "the mount does not follow redirects (redirect_dir=follow does)", syscall.EPERM)
 	}
