@@ -6,7 +6,7 @@ BENCH ?= .
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-vm random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build test test-vm kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,9 @@ test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=reg
 	testenv/install.sh vm
 	go build -o dist/matrix ./testenv/vm/matrix
 	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(RUN)') $(if $(SLICE),-slice)
+
+kernels-doc: ## write docs/kernels.md of what test-vm found
+	go run ./testenv/vm/matrix -document docs/kernels.md
 
 random: ## compare engines and reference on CASES=2500 random overlays a file system
 	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^TestRandom$$' .

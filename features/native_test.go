@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/testenv"
@@ -21,21 +22,32 @@ func TestNativeDiff(t *testing.T) {
 		ok      bool
 		codes   []features.Code // in their order
 		storage features.Verdict
+		old     string // its reason on kernels that don't name the option
 	}{
-		{"", true, nil, native("containers/storage")},
-		{"nodev,noatime", true, nil, native("containers/storage")},
-		{"redirect_dir=on", true, []features.Code{"redirect_dir"}, features.Verdict{Tool: "containers/storage", Reason: enabled}},
-		{"metacopy=on", true, []features.Code{"redirect_dir", "metacopy"}, features.Verdict{Tool: "containers/storage", Reason: enabled}},
-		{"nodev,metacopy=on,index=on", true, []features.Code{"redirect_dir", "metacopy", "index"}, features.Verdict{Tool: "containers/storage", Reason: enabled}},
-		{"index=on", true, []features.Code{"index"}, native("containers/storage")},
-		{"brandnew=on", false, []features.Code{"unknown_option"}, features.Verdict{Tool: "containers/storage", Reason: "failed to mount overlay: mount option brandnew: invalid argument (Unknown parameter 'brandnew'); the kernel refuses it"}},
+		{"", true, nil, native("containers/storage"), ""},
+		{"nodev,noatime", true, nil, native("containers/storage"), ""},
+		{"redirect_dir=on", true, []features.Code{"redirect_dir"}, features.Verdict{Tool: "containers/storage", Reason: enabled}, ""},
+		{"metacopy=on", true, []features.Code{"redirect_dir", "metacopy"}, features.Verdict{Tool: "containers/storage", Reason: enabled}, ""},
+		{"nodev,metacopy=on,index=on", true, []features.Code{"redirect_dir", "metacopy", "index"}, features.Verdict{Tool: "containers/storage", Reason: enabled}, ""},
+		{"index=on", true, []features.Code{"index"}, native("containers/storage"), ""},
+		{
+			"brandnew=on", false, []features.Code{"unknown_option"},
+			features.Verdict{Tool: "containers/storage", Reason: "failed to mount overlay: mount option brandnew: invalid argument (Unknown parameter 'brandnew'); the kernel refuses it"},
+			"failed to mount overlay: mount overlay brandnew: invalid argument; the kernel refuses it",
+		},
 	} {
 		t.Run(test.options, func(t *testing.T) {
 			if d := mountutil.KernelDefaults(); d.RedirectDir == mountutil.On || d.Metacopy == mountutil.On || d.Index == mountutil.On {
 				t.Fatalf("this kernel's defaults are not those that the test is for: %+v", d)
 			}
 			dir := testenv.Scratch(t, testenv.Ext4)
-			got, err := new(features.Prober).NativeDiff(t.Context(), dir, test.options)
+			var p features.Prober
+			if err := p.Have(t.Context(), dir, "mount_api"); errors.Is(err, diff.ErrUnsupported) && !test.ok {
+				test.storage.Reason = test.old
+			} else if err != nil && !errors.Is(err, diff.ErrUnsupported) {
+				t.Fatal(err)
+			}
+			got, err := p.NativeDiff(t.Context(), dir, test.options)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,6 +3,7 @@ package features
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -105,6 +106,7 @@ func (r *Result) settle(err error) {
 		return
 	}
 	r.Answer, r.Reason, r.volatile = judge(err)
+	r.Reason = strings.ReplaceAll(r.Reason, "\n", "; ")
 	if r.Answer == Unknown {
 		r.Follows = ""
 	}

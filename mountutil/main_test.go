@@ -130,6 +130,25 @@ func mountTmpfs(t *testing.T, dir string) {
 	t.Cleanup(func() { check(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 }
 
+// takes reports whether the kernel mounts l1 and l2 of dir as an overlay with the
+// options. If it refuses, so must we, and not only fail.
+func takes(t *testing.T, dir, format, options string) bool {
+	t.Helper()
+	point := t.TempDir()
+	err := unix.Mount("mountutil-test", point, "overlay", 0, fmt.Sprintf("lowerdir="+format+",", dir+"/l1", dir+"/l2")+options)
+	if err == nil {
+		check(t, unix.Unmount(point, 0))
+	} else if err != unix.EINVAL {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+const (
+	twoLayers = "%s:%s"
+	dataLayer = "%s::%s"
+)
+
 func wantEmpty(t *testing.T, dir string) {
 	t.Helper()
 	names, err := os.ReadDir(dir)
@@ -249,8 +268,21 @@ func childChroot(args []string) error {
 	return unix.Pause()
 }
 
+// notPermitted is what childUserNS says on a kernel without such mounts.
+const notPermitted = "no overlays in user namespaces"
+
 // childUserNS mounts and opens views in a user namespace.
 func childUserNS(args []string) error {
+	point := args[0] + "/l2" // anything else than a denial is found below
+	if err := unix.Mount("mountutil-test", point, "overlay", 0, "lowerdir="+args[0]+"/l1:"+args[0]+"/u"); err == unix.EPERM {
+		fmt.Println(notPermitted)
+		return nil
+	} else if err == nil {
+		err = unix.Unmount(point, 0)
+		if err != nil {
+			return err
+		}
+	}
 	o := Options{Lower: []string{args[0] + "/l1", args[0] + "/l2"}, Upper: args[0] + "/u", Work: args[0] + "/w", UserXattr: true}
 	m, err := Mount(context.Background(), o)
 	if err != nil {

@@ -18,7 +18,6 @@ func blob(name, path string) string {
 }
 
 func TestDataOnly(t *testing.T) {
-	since(t, 6, 16) // without metacopy=on
 	const on = "metacopy=on"
 	run(t, []testcase{
 		{
@@ -85,9 +84,10 @@ func TestDataOnly(t *testing.T) {
 				"userxattr", []string{strings.ReplaceAll(blob("f", "/b/1")+blob("g", "/b/1"), "trusted.", "user.")}, []string{"file b/1 content=data"}, "file f content=tada",
 			}, "C /f content",
 		},
-	})
+	}, nil)
 
 	t.Run("not needed", func(t *testing.T) { // the reference would read it
+		testenv.Needs(t, testenv.Tmpfs, testenv.DataLayers) // else the stack could not exist
 		layers{
 			on,
 			[]string{blob("f", "/no") + blob("g", "/no") + blob("h", "/no") + blob("i", "/no")},
@@ -99,7 +99,7 @@ func TestDataOnly(t *testing.T) {
 
 // A file whose blob can't be had is there, and fails when it is read.
 func TestDataOnly_Missing(t *testing.T) {
-	since(t, 6, 5)
+	testenv.Needs(t, testenv.Tmpfs, testenv.DataLayers)
 	outside := newCanary(t)
 	for _, c := range []struct {
 		name, path, tree string

@@ -106,6 +106,9 @@ func TestFileSystems_Images(t *testing.T) {
 					continue // it has no UUID: index is off, the kernel says
 				}
 				t.Run(options, func(t *testing.T) {
+					if options == "index=on" {
+						testenv.Needs(t, testenv.Ext4, testenv.FileSystemIDs)
+					}
 					lower := image(t, name, source, append([]string(nil), make...)...)
 					o := layers{options: options, lower: []string{"file e/g"}}.make(t, testenv.Scratch(t, testenv.Ext4))
 					below := filepath.Join(t.TempDir(), "below")

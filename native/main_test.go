@@ -2,7 +2,6 @@ package native_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -176,7 +175,10 @@ func reference(t *testing.T, v views) []string {
 	if err != nil {
 		t.Fatalf("reference: %v", err)
 	}
-	var all []string
+	return plainLines(changes)
+}
+
+func plainLines(changes []refdiff.Change) (all []string) {
 	for _, c := range changes {
 		all = append(all, c.String())
 	}
@@ -190,28 +192,71 @@ type testcase struct {
 	want string
 }
 
-func run(t *testing.T, cases []testcase) {
+// run runs a table. newer has, by the name of a row, what makes its answer the
+// expected one: on a kernel that lacks it, whatever the mount shows is right.
+func run(t *testing.T, cases []testcase, newer map[string]testenv.Need) {
 	for _, c := range cases {
+		need := newer[c.name]
+		delete(newer, c.name)
 		t.Run(c.name, func(t *testing.T) {
-			c.make(t, testenv.Scratch(t, testenv.Tmpfs)).check(t, lines(c.want)...)
+			fs := c.fs()
+			testenv.Needs(t, fs, c.needs()...)
+			o := c.make(t, testenv.Scratch(t, fs))
+			if need != "" && !testenv.Has(t, fs, need) {
+				o.checkShown(t)
+			} else {
+				o.check(t, lines(c.want)...)
+			}
 			if t.Failed() {
 				t.Log(c.why)
 			}
 		})
 	}
+	for name := range newer {
+		t.Errorf("the table has no %q", name)
+	}
 }
 
-// since skips a test that expects what only newer kernels do.
-func since(t *testing.T, major, minor int) {
+// fs is the file system for the layers, which must take their attributes: a
+// tmpfs has no user.* attributes on older kernels.
+func (l layers) fs() testenv.FS {
+	if strings.Contains(strings.Join(append(l.lower[:len(l.lower):len(l.lower)], l.upper, l.options), ";"), "user") {
+		return testenv.Ext4
+	}
+	return testenv.Tmpfs
+}
+
+// needs are those without which the layers can't be mounted.
+func (l layers) needs() (needs []testenv.Need) {
+	if strings.Contains(l.options, "userxattr") {
+		needs = append(needs, testenv.UserXattrMarks)
+	}
+	if len(l.data) > 0 {
+		needs = append(needs, testenv.DataLayers)
+		if !strings.Contains(l.options, "metacopy=on") {
+			needs = append(needs, testenv.PlainDataLayers)
+		}
+	}
+	return needs
+}
+
+// checkShown compares the engine with the mounts, whatever they show: if that is
+// an error, the engine must have one, too.
+func (o overlay) checkShown(t *testing.T) {
 	t.Helper()
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	var gotMajor, gotMinor int
-	if _, serr := fmt.Sscanf(string(b), "%d.%d", &gotMajor, &gotMinor); err != nil || serr != nil {
-		t.Fatal(err, serr)
+	before, beforeErr := o.changes(t, 1)
+	v := o.mount(t)
+	want, err := refdiff.Diff(v.old, v.new)
+	if err != nil {
+		if beforeErr == nil {
+			t.Errorf("the mount has no answer (%v), the engine has %q", err, before)
+		}
+		return
 	}
-	if gotMajor < major || gotMajor == major && gotMinor < minor {
-		t.Skipf("needs kernel %d.%d, this is %s", major, minor, b)
+	if d := cmp.Diff(plainLines(want), before); d != "" || beforeErr != nil {
+		t.Errorf("before it was mounted: error %v, changes (-reference +engine):\n%s", beforeErr, d)
 	}
+	o.agrees(t, plainLines(want))
 }
 
 // missing skips, or fails where it was required, a test that lacks something

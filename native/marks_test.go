@@ -17,7 +17,6 @@ const (
 
 // What is a mark and what is data is the mount's decision, not the layers'.
 func TestMarks(t *testing.T) {
-	since(t, 6, 16) // nofollow; xattr whiteouts are of 6.7
 	run(t, []testcase{
 		{
 			"user marks on a trusted mount", "a container may set them: they hide nothing",
@@ -119,12 +118,19 @@ func TestMarks(t *testing.T) {
 				options: "redirect_dir=nofollow", lower: []string{"file d/f", "dir e" + redirect + "d; dir d" + redirect + "e"}, upper: "file d/g; file e/g",
 			}, "A /d/g; A /e/g",
 		},
+	}, map[string]testenv.Need{
+		"user marks on a userxattr mount": testenv.XattrWhiteouts,
+		"xattr whiteouts":                 testenv.XattrWhiteouts,
+		"whiteouts in the lowest layer":   testenv.XattrWhiteouts,
+		"opaque=x":                        testenv.XattrWhiteouts,
+		"escaped marks":                   testenv.XattrEscapes,
+		"escaped and own mark":            testenv.XattrEscapes,
 	})
 }
 
 // An overlay whose lower layer is an overlay.
 func TestNested(t *testing.T) {
-	since(t, 6, 8) // opaque=x
+	testenv.Needs(t, testenv.Ext4, testenv.XattrEscapes, testenv.XattrWhiteouts)
 	dir := testenv.Scratch(t, testenv.Ext4)
 	inner := layers{
 		options: "redirect_dir=on,index=off", lower: []string{"file a/f content=x; file b content=x; file c/d/f", "file low/f"},
@@ -153,10 +159,10 @@ func TestNested(t *testing.T) {
 
 // A stack made through mounts in which attributes are set as a container can.
 func TestMarks_SetThroughTheMount(t *testing.T) {
-	since(t, 6, 7) // before, such attributes can't be set
 	for _, options := range []string{"", "userxattr", "redirect_dir=on,metacopy=on"} {
 		t.Run(options, func(t *testing.T) {
 			testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+				testenv.Needs(t, fs, testenv.XattrEscapes) // before, such attributes can't be set
 				o := layers{options: options, lower: []string{"file d/f; file e/f; file f content=x; file g content=x; file h"}}.make(t, testenv.Scratch(t, fs))
 				v := o.mount(t)
 				testenv.Do(t, v.new,

@@ -149,6 +149,9 @@ func TestUsage_Counts(t *testing.T) {
 			testenv.Tree(t, upper, lines(test.tree)...)
 			got := usage(t, upper, test.features)
 			got.DiskBytes = 0
+			if !testenv.Has(t, testenv.Ext4, testenv.XattrWhiteouts) && strings.Contains(test.tree, "overlay.whiteout=") {
+				test.want.Whiteouts-- // the one by attribute is a file
+			}
 			if d := cmp.Diff(test.want, got); d != "" {
 				t.Errorf("usage (-want +got):\n%s", d)
 			}

@@ -18,7 +18,7 @@ import (
 //
 // The file systems here have no fs-verity, so no data has a digest.
 func TestVerity(t *testing.T) {
-	since(t, 6, 16) // before, verity=on meant metacopy=on
+	testenv.Needs(t, testenv.Tmpfs, testenv.Verity)
 	const (
 		digest    = `"\x00\x24\x00\x010123456789abcdef0123456789abcdef"`
 		malformed = `"\x00\x99\x00\x010123456789abcdef0123456789abcdef"`

@@ -43,6 +43,10 @@ for word; do
   case $word in
     debootstrap) need debootstrap debootstrap ;;
     vm)
+      if [ "$(uname -m)" != x86_64 ]; then
+        echo "install.sh: the virtual machines are of x86_64, this is $(uname -m): leave them out (OVERLAYDIFF_KERNELS=none)" >&2
+        exit 1
+      fi
       need qemu-system-x86 qemu-system-x86_64
       need dmsetup dmsetup
       need xz-utils xz
@@ -73,6 +77,8 @@ install=(apt-get -q -y install --no-install-recommends "${packages[@]}")
 # A fresh machine has no package lists, an old one may have stale ones: fetch
 # them only when the installation fails without.
 if ! "${install[@]}" </dev/null >/dev/null 2>&1; then
-  apt-get -q update </dev/null >&2
-  "${install[@]}" </dev/null >&2
+  { apt-get -q update && "${install[@]}"; } </dev/null >&2 || {
+    echo "install.sh: apt-get can't install ${packages[*]}, see above: is there a network?" >&2
+    exit 1
+  }
 fi

@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,6 +27,19 @@ const (
 	DataLayers     Need = "data-only layers"
 	Tmpfiles       Need = "files without a name" // O_TMPFILE, on an overlay
 	FileSystemIDs  Need = "file system ids"      // that a program may ask for
+
+	// Where kernels take the same layers in two ways: the newer one.
+	UnmarkedDirs    Need = "new directories without a mark"         // that hide nothing
+	StrictMarks     Need = "errors for marks that are not followed" // even if they lead nowhere
+	MetacopyHeaders Need = "metacopy headers"                       // so that a value of 1 to 3 bytes is an error
+	Verity          Need = "verity"                                 // its mount option
+	PlainDataLayers Need = "data-only layers without metacopy"      // the option
+
+	// What tests find out for themselves: see [Absent].
+	IDMaps         Need = "id-mapped layers"
+	UsernsOverlays Need = "overlays in a user namespace"
+	LayersByFD     Need = "layers by descriptor"               // in the mount API
+	ManyLayers     Need = "450 layers with names of 200 bytes" // one by one, in the mount API
 )
 
 // probes try a need in an empty directory.
@@ -63,6 +75,40 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
 			return Op{Verb: "tmpfile", Path: "d/t"}.Apply(merged)
 		})
+	},
+	UnmarkedDirs: func(tb testing.TB, dir string) error {
+		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
+			err := os.Mkdir(filepath.Join(merged, "d/new"), 0o755)
+			if _, mark := xattr.LGet(filepath.Join(dir, "upper/d/new"), "trusted.overlay.opaque"); err == nil && mark == nil {
+				return syscall.EOPNOTSUPP
+			}
+			return err
+		})
+	},
+	StrictMarks: func(tb testing.TB, dir string) error {
+		Tree(tb, filepath.Join(dir, "upper"), "dir n xattr.trusted.overlay.redirect=nothing")
+		return tryOverlay(tb, dir, Overlay{Options: "redirect_dir=nofollow"}, func(merged string) error {
+			if _, err := os.Lstat(filepath.Join(merged, "n")); err == nil {
+				return syscall.EOPNOTSUPP
+			}
+			return nil
+		})
+	},
+	MetacopyHeaders: func(tb testing.TB, dir string) error {
+		Tree(tb, filepath.Join(dir, "upper"), "file f xattr.trusted.overlay.metacopy=x")
+		return tryOverlay(tb, dir, Overlay{Options: "metacopy=on"}, func(merged string) error {
+			if _, err := os.Lstat(filepath.Join(merged, "f")); err == nil {
+				return syscall.EOPNOTSUPP
+			}
+			return nil
+		})
+	},
+	Verity: func(tb testing.TB, dir string) error {
+		return tryOverlay(tb, dir, Overlay{Options: "metacopy=on,verity=on"}, nil)
+	},
+	PlainDataLayers: func(tb testing.TB, dir string) error {
+		Tree(tb, filepath.Join(dir, "data"))
+		return tryOverlay(tb, dir, Overlay{Data: []string{filepath.Join(dir, "data")}, Options: "metacopy=off"}, nil)
 	},
 	FileSystemIDs: func(tb testing.TB, dir string) error {
 		f, err := os.Open(dir)
@@ -108,7 +154,7 @@ func Has(tb testing.TB, fs FS, need Need) bool {
 	tb.Helper()
 	triedLock.Lock()
 	defer triedLock.Unlock()
-	key := fmt.Sprint(need, " on ", fs)
+	key := Lacks(need, fs)
 	has, known := tried[key]
 	if known {
 		return has
@@ -134,7 +180,26 @@ func Needs(tb testing.TB, fs FS, needs ...Need) {
 	tb.Helper()
 	for _, need := range needs {
 		if !Has(tb, fs, need) {
-			tb.Skipf("not on this kernel: %s on %s", need, fs)
+			Absent(tb, fs, need)
 		}
 	}
+}
+
+// Absent skips a test that has found out that it needs what can't exist here.
+func Absent(tb testing.TB, fs FS, need Need) {
+	tb.Helper()
+	tb.Skip(NotHere + Lacks(need, fs))
+}
+
+// NotHere begins the reason of a test that is skipped because what it is about
+// can't exist on the kernel.
+const NotHere = "not on this kernel: "
+
+// Lacks says what is not there, and on which file system; "" is for what depends
+// on none.
+func Lacks(need Need, fs FS) string {
+	if fs == "" {
+		return string(need)
+	}
+	return string(need) + " on " + string(fs)
 }

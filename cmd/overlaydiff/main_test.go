@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,11 +53,12 @@ func TestScripts(t *testing.T) {
 		}
 		files, err := filepath.Glob("testdata/script/" + pattern + ".txtar")
 		check(t, err)
-		runScripts(t, testenv.Scratch(t, fs), files)
+		runScripts(t, fs, files)
 	})
 }
 
-func runScripts(t *testing.T, dir string, files []string) {
+func runScripts(t *testing.T, fs testenv.FS, files []string) {
+	dir := testenv.Scratch(t, fs)
 	// What holds the scratch directories is closed to other users; user nobody
 	// has to get to this one.
 	check(t, os.Chmod(filepath.Dir(os.TempDir()), 0o711))
@@ -71,7 +73,8 @@ func runScripts(t *testing.T, dir string, files []string) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
 			env.Setenv("GORACE", os.Getenv("GORACE"))
-			env.Setenv("LF", "\n") // what scripts can't write
+			env.Setenv("FS", string(fs)) // for the reasons of testenv.Lacks
+			env.Setenv("LF", "\n")       // what scripts can't write
 			env.Setenv("CSI", "\u009b")
 			s := &script{work: env.WorkDir, temps: []string{env.Getenv("TMPDIR"), filepath.Join(env.WorkDir, ".nobody")}}
 			env.Values[scriptKey] = s
@@ -121,12 +124,30 @@ func condition(dir, name string) (bool, error) {
 		}
 		return err == nil, err
 	}
+	if series, ok := strings.CutPrefix(name, "linux:"); ok {
+		return since(series)
+	}
 	if name != "userns" {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
 	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", "true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	return cmd.Run() == nil, nil
+}
+
+// since reports whether the kernel is of this release, "5.14", or newer.
+func since(release string) (bool, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return false, err
+	}
+	var n [2][2]int
+	for i, s := range []string{string(b), release} {
+		if _, err := fmt.Sscanf(s, "%d.%d", &n[i][0], &n[i][1]); err != nil {
+			return false, fmt.Errorf("release %q: %w", s, err)
+		}
+	}
+	return slices.Compare(n[0][:], n[1][:]) >= 0, nil
 }
 
 const nobody = 65534

@@ -54,7 +54,8 @@ import (
 //	clean                   nothing is left: mounts, temporary files, processes
 //
 // [userns] is whether user nobody can have a user namespace, [has:NAME] what
-// features answers on the script's file system, as root. The program asnobody
+// features answers on the script's file system, as root, [linux:5.14] whether
+// the kernel is of that release or newer. The program asnobody
 // runs a command as that user.
 var commands map[string]func(ts *testscript.TestScript, neg bool, args []string)
 

@@ -104,18 +104,19 @@ type walk[N, T any] struct {
 
 // drain yields the results of root and all below it, in order.
 func (w *walk[N, T]) drain(ctx context.Context, root *task[N, T], yield func(T, error) bool) {
-	var none T
+	var none task[N, T]
+	var nothing T
 	stack := []*task[N, T]{root}
 	err := w.finish(ctx, root)
 	for len(stack) > 0 {
 		if err != nil {
-			yield(none, err)
+			yield(nothing, err)
 			return
 		}
 		t := stack[len(stack)-1]
 		if len(t.items) == 0 {
 			stack = stack[:len(stack)-1]
-			*t = task[N, T]{state: expanded}
+			t.node, t.items = none.node, nil // state is still looked at by workers
 			continue
 		}
 		next := t.items[0]

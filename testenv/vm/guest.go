@@ -1,5 +1,10 @@
 package vm
 
+import (
+	"os"
+	"strings"
+)
+
 // Where the host's word to the guest is, and the names of the ports by which
 // the guest answers.
 const (
@@ -56,7 +61,14 @@ type Status struct {
 }
 
 // TestEnv is the environment of tests in a guest: nothing may be skipped for
-// want of privileges or tools.
-func TestEnv() []string {
-	return []string{"PATH=/bin:/sbin", "HOME=/root", "TMPDIR=/tmp", "OVERLAYDIFF_REQUIRE=1", "OVERLAYDIFF_DISKS=" + DiskDir}
+// want of privileges or tools. What this process has of ours goes before more,
+// which is there for want of it.
+func TestEnv(more ...string) []string {
+	env := []string{"PATH=/bin:/sbin", "HOME=/root", "TMPDIR=/tmp", "OVERLAYDIFF_DISKS=" + DiskDir}
+	for _, pair := range os.Environ() { // of two with one name, Go takes the first
+		if strings.HasPrefix(pair, "OVERLAYDIFF_") {
+			env = append(env, pair)
+		}
+	}
+	return append(append(env, more...), "OVERLAYDIFF_REQUIRE=1")
 }

@@ -79,6 +79,10 @@ fetch() {
 sources >"$root/parts/kernels.sources"
 apt-get "${apt[@]}" -qq update >&2 || echo "kernels.sh: not every index could be fetched" >&2
 names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E '^linux-(image|binary|modules)-[0-9].*-cloud-amd64$' || true)
+[ -n "$names" ] || {
+  echo "kernels.sh: apt knows of no kernels at all: without the network, and without an index of before, there are none" >&2
+  exit 1
+}
 have=$(versions)
 
 for series; do

@@ -12,7 +12,8 @@ import (
 
 // tools are what tests call. They come from this machine, with their libraries.
 var tools = []string{
-	"sh", "cat", "du", "head", "ls", "rm", "sleep", "true", "truncate", "perl", "unshare", "mount", "umount", "losetup", "dmsetup",
+	"sh", "cat", "cp", "du", "env", "head", "ls", "mkdir", "rm", "rmdir", "sleep", "true", "truncate",
+	"perl", "setpriv", "unshare", "mount", "umount", "losetup", "dmsetup",
 	"btrfs", "mkfs.btrfs", "mkfs.erofs", "mkfs.ext4", "mkfs.xfs", "mksquashfs",
 }
 

@@ -180,7 +180,7 @@ func (q qemu) run(ctx context.Context, output io.Writer) error {
 }
 
 func (q qemu) args() []string {
-	args := strings.Fields("-nodefaults -no-user-config -no-reboot -display none -M q35 -smp 1 -m 2048")
+	args := strings.Fields("-nodefaults -no-user-config -no-reboot -display none -M q35 -smp 2 -m 2048")
 	if hardware() {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {

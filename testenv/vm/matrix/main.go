@@ -23,6 +23,8 @@ import (
 // fewest is how many kernels make a matrix, unless fewer were asked for.
 const fewest = 3
 
+const allPackages = "./..."
+
 type options struct {
 	kernels, run, packages string
 	results, document      string
@@ -34,20 +36,28 @@ func main() {
 	var o options
 	flag.StringVar(&o.kernels, "kernels", "5.10 6.1 6.12 6.18 latest", "the `series` of kernels")
 	flag.StringVar(&o.run, "run", "", "only the tests that match this `expression`, as of go test")
-	flag.StringVar(&o.packages, "packages", "./...", "the `packages` whose tests to run, as of go list")
+	flag.StringVar(&o.packages, "packages", allPackages, "the `packages` whose tests to run, as of go list")
 	flag.BoolVar(&o.slice, "slice", false, "a part that takes minutes: the suite and few random cases")
-	flag.StringVar(&o.results, "results", "dist/kernels", "`directory` of the results, one file of JSON a kernel, and of all output")
+	flag.StringVar(&o.results, "results", "", "`directory` of the results, one file of JSON a kernel, and of all output; dist/kernels or, of a part, dist/kernels-part")
 	flag.StringVar(&o.document, "document", "", "instead of running anything, write the results to this `file` of Markdown")
 	flag.BoolVar(&o.verbose, "v", false, "show the output of the tests as it comes")
 	flag.DurationVar(&o.deadline, "deadline", 20*time.Minute, "how long a machine may take")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	do := matrix
-	if o.document != "" {
-		do = document
+	if o.results == "" {
+		o.results = "dist/kernels"
+		if o.part() {
+			o.results += "-part"
+		}
 	}
-	if err := do(ctx, o); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
+	var err error
+	if o.document != "" {
+		err = document(o)
+	} else {
+		err = matrix(ctx, o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
 		os.Exit(1)
 	}
@@ -71,14 +81,19 @@ func matrix(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.results, 0o755); err != nil {
 		return err
 	}
+	return each(ctx, kernels, func(n int, k vm.Kernel) (*Result, error) { return plan.try(ctx, n, k, kit) })
+}
+
+// each tries all kernels that there are, and prints a table.
+func each(ctx context.Context, kernels []vm.Kernel, try func(int, vm.Kernel) (*Result, error)) error {
 	var errs []error
 	var results []*Result
-	for _, k := range kernels {
+	for n, k := range kernels {
 		if k.Dir == "" {
 			fmt.Printf("%s: MISSING: the archive has no kernel of this series\n", k.Series)
 			continue
 		}
-		r, err := plan.try(ctx, k, kit)
+		r, err := try(n, k)
 		errs = append(errs, err)
 		if r != nil {
 			results = append(results, r)
@@ -89,19 +104,22 @@ func matrix(ctx context.Context, o options) (err error) {
 	}
 	printTable(os.Stdout, results)
 	if want := min(fewest, len(kernels)); len(results) < want {
-		errs = append(errs, fmt.Errorf("%d kernels have run, want %d", len(results), want))
+		errs = append(errs, fmt.Errorf("%d kernels have run, want %d at least", len(results), want))
 	}
 	return errors.Join(errs...)
 }
 
-// try runs the plan on one kernel. Its error says what failed there.
-func (p *plan) try(ctx context.Context, k vm.Kernel, kit *vm.Kit) (*Result, error) {
+// try runs the plan on the nth kernel. Its error says what failed there.
+func (p *plan) try(ctx context.Context, n int, k vm.Kernel, kit *vm.Kit) (*Result, error) {
 	start := time.Now()
 	m := vm.Machine{Kernel: k, Kit: kit, Archive: p.archive, Deadline: p.options.deadline}
 	if p.options.verbose {
 		m.Output = os.Stdout
 	}
-	report, runErr := m.Run(ctx, p.guest())
+	report, runErr := m.Run(ctx, p.guest(n))
+	if ctx.Err() != nil {
+		return nil, runErr // interrupted: that says nothing about the kernel
+	}
 	r, err := p.result(ctx, k, report)
 	if err != nil {
 		return nil, errors.Join(runErr, err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/testenv"
 	"github.com/overlaydiff/overlaydiff/testenv/vm"
 )
 
@@ -18,19 +19,46 @@ import (
 type plan struct {
 	options options
 	archive string
-	suites  []string // packages of the module, in order
-	guestOf map[string]vm.Command
+	suites  []suite
+}
+
+// suite is a package and the command that runs its tests.
+type suite struct {
+	name    string
+	command vm.Command
 }
 
 const module = "github.com/overlaydiff/overlaydiff"
 
-// hostOnly are packages whose tests say nothing about a kernel, or need the go
+// leftOut are packages whose tests say nothing about a kernel, or need the go
 // command.
-var hostOnly = []string{"bench", "diff", "internal/archtest", "testenv/vm", "testenv/vm/matrix"}
+var leftOut = []string{"bench", "diff", "internal/archtest", "testenv/vm", "testenv/vm/matrix", "testenv/vm/vmrun"}
+
+// leftOutTests are tests that need the sources, or ask no kernel, or run what
+// others of ours run as well, or that on more file systems than tell kernels
+// apart: an expression for each package.
+var leftOutTests = map[string]string{
+	".":               "^TestConformance$/^auto$", // it is native on all these cases, and random ones have it
+	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(xfs|btrfs)$",
+	"diff/difftest":   "^TestRun(Random)?$|^TestShrink$", // the root package runs the suite on real engines
+	"naive":           "^TestConformance_LiveMount$/^(ext4|xfs)$",
+	"testenv":         "^TestRandom_Ends$", // asks no kernel
+}
+
+// sliced are the packages of a slice: those that ask kernels most. What it leaves
+// out of them beside leftOutTests takes long, and is about processes.
+var (
+	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil"}
+	leftOutMore = map[string]string{"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$"}
+)
+
+// rotation has the file system of the first kernel of a slice, and of those
+// after it.
+var rotation = []testenv.FS{testenv.Ext4, testenv.XFS, testenv.Btrfs, testenv.Tmpfs}
 
 // newPlan builds the packages' tests and packs them.
 func newPlan(ctx context.Context, o options, archive string) (*plan, error) {
-	p := &plan{options: o, archive: archive, guestOf: map[string]vm.Command{}}
+	p := &plan{options: o, archive: archive}
 	list := exec.CommandContext(ctx, "go", append([]string{"list", "-f",
 		"{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}"}, strings.Fields(o.packages)...)...)
 	list.Stderr = os.Stderr
@@ -48,7 +76,7 @@ func newPlan(ctx context.Context, o options, archive string) (*plan, error) {
 			if name == "" {
 				name = "."
 			}
-			if slices.Contains(hostOnly, name) {
+			if slices.Contains(leftOut, name) || o.slice && !slices.Contains(sliced, name) {
 				continue
 			}
 			test := filepath.Join(bin, "test")
@@ -82,57 +110,69 @@ func (p *plan) add(f *vm.Files, name, dir, test string) {
 	if p.options.run != "" {
 		c.Args = append(c.Args, "-test.run="+p.options.run)
 	}
+	not := leftOutTests[name]
 	if p.options.slice {
-		c.Args = append(c.Args, "-test.short")
+		not += leftOutMore[name]
+	}
+	if not != "" {
+		c.Args = append(c.Args, "-test.skip="+not)
 	}
 	f.Program(c.Args[0], test)
 	f.Tree(work+"/testdata", filepath.Join(dir, "testdata"))
-	p.suites = append(p.suites, name)
-	p.guestOf[name] = c
+	p.suites = append(p.suites, suite{name, c})
 }
 
-// probes are what else each guest runs, for its output: one JSON document each,
-// which the result keeps.
-var probes = map[string]vm.Command{}
+// part is whether only a part of all tests runs.
+func (o options) part() bool { return o.slice || o.run != "" || o.packages != allPackages }
 
-func (p *plan) guest() vm.Guest {
-	g := vm.Guest{Env: vm.TestEnv()}
-	cases := "OVERLAYDIFF_CASES=60"
+// probe is what a guest runs for its output, one JSON document, which the result
+// keeps.
+type probe struct {
+	name    string
+	command vm.Command
+}
+
+// probes say what the kernel can do on two file systems. Others answer as ext4,
+// but for reflinks.
+var probes = []probe{
+	{string(testenv.Ext4), vm.Command{Args: []string{"/bin/overlaydiff", "probe", "--json"}, Dir: "/mnt", Disk: string(testenv.Ext4), Apart: true}},
+	{string(testenv.Tmpfs), vm.Command{Args: []string{"/bin/overlaydiff", "probe", "--json"}, Dir: "/dev/shm", Apart: true}},
+}
+
+func (p *plan) probes() []probe {
+	if p.options.part() {
+		return nil
+	}
+	return probes
+}
+
+// cases is how many random overlays there are on a file system, and in a slice.
+const cases, casesOfSlice = 24, 6
+
+// guest returns what the nth kernel runs.
+func (p *plan) guest(n int) vm.Guest {
+	env := []string{fmt.Sprint("OVERLAYDIFF_CASES=", cases)}
 	if p.options.slice {
-		cases = "OVERLAYDIFF_CASES=12"
+		env = []string{fmt.Sprint("OVERLAYDIFF_CASES=", casesOfSlice), "OVERLAYDIFF_FS=" + string(rotation[n%len(rotation)])}
 	}
-	g.Env = append(g.Env, cases)
-	for _, pair := range os.Environ() { // a later one goes before
-		if strings.HasPrefix(pair, "OVERLAYDIFF_") {
-			g.Env = append(g.Env, pair)
-		}
+	g := vm.Guest{Env: vm.TestEnv(env...)}
+	for _, s := range p.suites {
+		g.Commands = append(g.Commands, s.command)
 	}
-	for _, name := range p.suites {
-		g.Commands = append(g.Commands, p.guestOf[name])
-	}
-	for _, name := range p.probes() {
-		g.Commands = append(g.Commands, probes[name])
+	for _, probe := range p.probes() {
+		g.Commands = append(g.Commands, probe.command)
 	}
 	return g
-}
-
-func (p *plan) probes() []string {
-	var names []string
-	for name := range probes {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // result reads what a kernel's machine reported.
 func (p *plan) result(ctx context.Context, k vm.Kernel, report *vm.Report) (*Result, error) {
 	r := &Result{
 		Series: k.Series, Kernel: k.Name(), Release: report.Ready.Release, Version: report.Ready.Version,
-		Boot: report.Ready.Uptime, Emulated: report.Emulated, Probes: map[string]json.RawMessage{},
+		Boot: report.Ready.Uptime, Emulated: report.Emulated, Part: p.options.part(), Probes: map[string]json.RawMessage{},
 	}
-	for i, name := range p.suites {
-		s := Suite{Package: name, Exit: notRun}
+	for i, suite := range p.suites {
+		s := Suite{Package: suite.name, Exit: notRun}
 		if i < len(report.Outputs) {
 			if err := s.read(ctx, report.Outputs[i]); err != nil {
 				return nil, err
@@ -143,12 +183,12 @@ func (p *plan) result(ctx context.Context, k vm.Kernel, report *vm.Report) (*Res
 		}
 		r.Suites = append(r.Suites, s)
 	}
-	for i, name := range p.probes() {
+	for i, probe := range p.probes() {
 		if i += len(p.suites); i < len(report.Commands) {
 			if out := report.Outputs[i]; json.Valid(out) {
-				r.Probes[name] = bytes.TrimSpace(out)
+				r.Probes[probe.name] = bytes.TrimSpace(out)
 			} else {
-				r.Broken += fmt.Sprintf("%s: exit status %d, and no JSON: %.200q", name, report.Commands[i].Exit, out)
+				r.Broken += fmt.Sprintf("probe on %s: exit status %d, and no JSON: %.200q", probe.name, report.Commands[i].Exit, out)
 			}
 		}
 	}
@@ -160,7 +200,7 @@ func (p *plan) write(k vm.Kernel, report *vm.Report) error {
 	var b bytes.Buffer
 	for i, out := range report.Outputs {
 		if i < len(p.suites) {
-			fmt.Fprintf(&b, "== %s\n", p.suites[i])
+			fmt.Fprintf(&b, "== %s\n", p.suites[i].name)
 		}
 		b.Write(bytes.ReplaceAll(out, []byte("\x16"), nil)) // marks of -test.v=test2json
 	}

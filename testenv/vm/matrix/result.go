@@ -6,14 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
-	"maps"
-	"slices"
+	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
 // Result is what became of the tests on a kernel.
@@ -26,6 +27,7 @@ type Result struct {
 	Boot     float64 // seconds until init was ready
 	Seconds  float64 // in all
 	Broken   string  // why there is no verdict
+	Part     bool    // some of the tests only
 	Suites   []Suite
 	Probes   map[string]json.RawMessage `json:",omitempty"`
 }
@@ -45,10 +47,6 @@ type Suite struct {
 	Skips                   map[string]int `json:",omitempty"` // other reasons → skipped tests
 }
 
-// absent begins the reason of a test that is skipped because it can't exist on
-// the kernel: see testenv.Need.
-const absent = "not on this kernel: "
-
 // event is a line of test2json.
 type event struct{ Action, Test, Output string }
 
@@ -60,7 +58,8 @@ func (s *Suite) read(ctx context.Context, output []byte) error {
 	if err != nil {
 		return fmt.Errorf("%v: %w", cmd, err)
 	}
-	verdicts, says, parents := map[string]string{}, map[string]string{}, map[string]bool{}
+	verdicts, says := map[string]string{}, map[string]string{}
+	parents, blamed := map[string]bool{}, map[string]bool{} // of a test, of one that failed
 	var order []string
 	for line := range bytes.Lines(out) {
 		var e event
@@ -73,38 +72,43 @@ func (s *Suite) read(ctx context.Context, output []byte) error {
 		switch e.Action {
 		case "run":
 			order = append(order, e.Test)
-			verdicts[e.Test] = "fail" // unless it ends
-			for i := strings.LastIndexByte(e.Test, '/'); i > 0; i = strings.LastIndexByte(e.Test[:i], '/') {
-				parents[e.Test[:i]] = true
-			}
+			verdicts[e.Test] = failed // unless it ends
 		case "output":
 			says[e.Test] += e.Output
-		case "pass", "fail", "skip":
+		case "pass", failed, "skip":
 			verdicts[e.Test] = e.Action
+		}
+	}
+	for _, test := range order {
+		for i := strings.LastIndexByte(test, '/'); i > 0; i = strings.LastIndexByte(test[:i], '/') {
+			parents[test[:i]] = true
+			blamed[test[:i]] = blamed[test[:i]] || verdicts[test] == failed
 		}
 	}
 	s.Absent, s.Skips = map[string]int{}, map[string]int{}
 	for _, test := range order {
-		if !parents[test] || verdicts[test] == "fail" {
-			s.count(test, verdicts[test], says[test], parents[test])
+		// What has subtests counts only if it failed and none of them did.
+		if !parents[test] || verdicts[test] == failed && !blamed[test] {
+			s.count(test, verdicts[test], says[test])
 		}
 	}
 	return nil
 }
 
-func (s *Suite) count(test, verdict, says string, parent bool) {
+// failed is test2json's word.
+const failed = "fail"
+
+func (s *Suite) count(test, verdict, says string) {
 	switch verdict {
 	case "pass":
 		s.Passed++
-	case "fail":
-		if !parent {
-			s.Failed++
-			s.Failures = append(s.Failures, test)
-		}
+	case failed:
+		s.Failed++
+		s.Failures = append(s.Failures, test)
 	case "skip":
 		s.Skipped++
 		why := reason(says)
-		if what, ok := strings.CutPrefix(why, absent); ok {
+		if what, ok := strings.CutPrefix(why, testenv.NotHere); ok {
 			s.Absent[what]++
 		} else {
 			s.Skips[why]++
@@ -112,13 +116,19 @@ func (s *Suite) count(test, verdict, says string, parent bool) {
 	}
 }
 
-// reason returns what a skipped test said: its last line with a place in a file.
+// reason returns what a skipped test said: what it lacks, or its last line with
+// a place in a file. Scripts say more after it, of no interest.
 func reason(says string) string {
 	why := "no reason"
 	for line := range strings.Lines(says) {
-		line = strings.TrimSpace(line)
-		if place, text, ok := strings.Cut(line, ": "); ok && strings.Contains(place, ".go:") {
-			why = text
+		place, text, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if ok && strings.Contains(place, ".go:") {
+			if strings.HasPrefix(text, testenv.NotHere) {
+				return text
+			}
+			if !strings.HasPrefix(text, "WORK=") { // of testscript
+				why = text
+			}
 		}
 	}
 	return why
@@ -181,11 +191,13 @@ func compareVersions(a, b string) int {
 	return slices.Compare(x[:], y[:])
 }
 
+const passed = "pass"
+
 // verdict is a word for what became of a suite.
 func (s Suite) verdict() string {
 	switch {
 	case s.Exit == 0 && s.Failed == 0:
-		return "pass"
+		return passed
 	case s.Exit == notRun:
 		return "NO END"
 	default:
@@ -217,7 +229,7 @@ func printTable(w io.Writer, results []*Result) {
 				reasons[why] += n
 			}
 			for what, n := range s.Absent {
-				reasons[absent+what] += n
+				reasons[testenv.NotHere+what] += n
 			}
 		}
 		for _, why := range slices.Sorted(maps.Keys(reasons)) {

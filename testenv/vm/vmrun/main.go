@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -38,7 +37,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
 	exit, err := run(ctx, o, flag.Args())
 	if err != nil {
@@ -81,23 +80,17 @@ func run(ctx context.Context, o options, args []string) (exit int, err error) {
 	if err != nil {
 		return noVerdict, err
 	}
-	report, err := m.Run(ctx, vm.Guest{Env: environment(), Commands: []vm.Command{c}})
-	switch {
-	case errors.Is(err, vm.ErrDeadline):
-		return tooLong, err
-	case err != nil:
-		return noVerdict, err
-	}
-	return report.Commands[0].Exit, nil
+	report, err := m.Run(ctx, vm.Guest{Env: vm.TestEnv(), Commands: []vm.Command{c}})
+	return verdict(report, err), err
 }
 
-// environment is that of tests, with what ours says to them.
-func environment() []string {
-	env := vm.TestEnv()
-	for _, pair := range os.Environ() {
-		if strings.HasPrefix(pair, "OVERLAYDIFF_") {
-			env = append(env, pair)
-		}
+// verdict is the exit status of a machine that ran one command.
+func verdict(report *vm.Report, err error) (exit int) {
+	switch {
+	case errors.Is(err, vm.ErrDeadline):
+		return tooLong
+	case err != nil || len(report.Commands) != 1:
+		return noVerdict
 	}
-	return env
+	return report.Commands[0].Exit
 }
