@@ -269,7 +269,8 @@ munmap             memory
 mprotect           memory
 madvise            memory
 brk                memory
-prctl              names memory
+prctl              names memory; makes the process in the new namespace end with its parent
+getppid            … and sees that the parent is still there
 sched_getaffinity  how many processors there are
 prlimit64          how many descriptors may be open, how large a stack
 getrandom          random numbers, for the name of the scratch directory and maps
