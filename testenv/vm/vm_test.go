@@ -72,12 +72,12 @@ func TestPack(t *testing.T) {
 		a.Data("etc/first", []byte("2"), 0o644)
 		a.Link("bin/sh", "dash")
 		a.charDevice("dev/null", 1, 3)
-		a.Tree("/work", source)
+		a.Tree("/tests", source)
 		a.Tree("/none", filepath.Join(dir, "none"))
 	}))
 	want := map[string]string{
 		"etc": "40755 ", "etc/first": "100644 1", "bin": "40755 ", "bin/sh": "120777 dash", "dev": "40755 ", "dev/null": "20600 ",
-		"work": "40755 ", "work/sub": "40755 ", "work/sub/f": "100640 12345", "work/sub/l": "120777 f",
+		"tests": "40755 ", "tests/sub": "40755 ", "tests/sub/f": "100640 12345", "tests/sub/l": "120777 f",
 	}
 	if d := cmp.Diff(want, unpack(t, archive)); d != "" {
 		t.Errorf("-want +got:\n%s", d)

@@ -105,7 +105,7 @@ func cmpErr(a, b error) error {
 
 // add adds the tests of a package.
 func (p *plan) add(f *vm.Files, name, dir, test string) {
-	work := "/work/" + name
+	work := "/tests/" + name
 	c := vm.Command{Dir: work, Args: []string{work + "/" + filepath.Base(dir) + ".test", "-test.v=test2json", "-test.timeout=15m"}}
 	if p.options.run != "" {
 		c.Args = append(c.Args, "-test.run="+p.options.run)

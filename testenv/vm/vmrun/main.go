@@ -68,14 +68,14 @@ func run(ctx context.Context, o options, args []string) (exit int, err error) {
 	if err != nil {
 		return noVerdict, err
 	}
-	c := vm.Command{Args: append([]string{"/work/" + filepath.Base(program)}, args[1:]...), Dir: "/work", Disk: o.disk}
+	c := vm.Command{Args: append([]string{"/tests/" + filepath.Base(program)}, args[1:]...), Dir: "/tests", Disk: o.disk}
 	if o.disk != "" {
 		c.Dir = "/mnt"
 	}
 	m := vm.Machine{Kernel: kernels[0], Kit: kit, Archive: filepath.Join(kit.Dir, "program.cpio"), Deadline: o.deadline, Output: os.Stdout}
 	err = vm.Pack(m.Archive, func(f *vm.Files) {
 		f.Program(c.Args[0], program)
-		f.Tree("/work/testdata", "testdata") // which go test would have there
+		f.Tree("/tests/testdata", "testdata") // which go test would have there
 	})
 	if err != nil {
 		return noVerdict, err
