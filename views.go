@@ -70,23 +70,12 @@ func proofOf(s diff.Stack) naive.Proof {
 	switch layers := append([]string{s.Upper}, s.Lower...); {
 	case !sameDevice(layers):
 		return naive.ProofNone
-	case !numbersInodes(s.Upper): // the subvolumes of btrfs have the same numbers
+	case !sys.NumbersInodes(s.Upper):
 		return naive.ProofInode
 	case s.Features.Metacopy || len(s.Data) > 0: // where the data is depends on the name, too
 		return naive.ProofListedOnce
 	}
 	return naive.ProofListed
-}
-
-// numbersInodes reports whether the file system of dir is known to have each
-// inode number once.
-func numbersInodes(dir string) bool {
-	const ext4, xfs, tmpfs = 0xef53, 0x58465342, 0x01021994
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return false
-	}
-	return st.Type == ext4 || st.Type == xfs || st.Type == tmpfs
 }
 
 // sameDevice reports whether all directories are on one device. Then the inode

@@ -4,8 +4,10 @@
 //
 // Both trees are walked together, by directory descriptor and in parallel; a
 // symbolic link is never followed. Two names are taken for equal without a look
-// inside only if they lead to one inode; else metadata, extended attributes,
-// link targets and contents are compared.
+// inside only if they are proven to lead to one unmodified inode, which [Proof]
+// is about; else metadata, extended attributes, link targets and contents are
+// compared. Contents need not be read where both files have their data in the
+// same blocks.
 //
 // What is mounted inside a tree is part of it, as it is for a program that
 // looks at the tree.

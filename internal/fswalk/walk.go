@@ -104,13 +104,15 @@ type walk[N, T any] struct {
 
 // drain yields the results of root and all below it, in order.
 func (w *walk[N, T]) drain(ctx context.Context, root *task[N, T], yield func(T, error) bool) {
-	var none task[N, T]
-	var nothing T
+	var none struct {
+		node  N
+		value T
+	}
 	stack := []*task[N, T]{root}
 	err := w.finish(ctx, root)
 	for len(stack) > 0 {
 		if err != nil {
-			yield(nothing, err)
+			yield(none.value, err)
 			return
 		}
 		t := stack[len(stack)-1]

@@ -35,20 +35,37 @@ func FileSystemID(fd int) (id [16]byte, ok bool) {
 // SharesExtents reports whether files of a and b may have their data in the same
 // blocks: they are on one device, or in subvolumes of one btrfs.
 func SharesExtents(a, b int) bool {
-	var sa, sb Stat
-	if UsageAt(a, "", &sa) != nil || UsageAt(b, "", &sb) != nil {
-		return false
+	same, err := oneDevice(a, b)
+	if err != nil || same {
+		return same
 	}
-	if sa.Dev == sb.Dev {
-		return true
-	}
-	var fa, fb unix.Statfs_t
-	if unix.Fstatfs(a, &fa) != nil || unix.Fstatfs(b, &fb) != nil || fa.Type != unix.BTRFS_SUPER_MAGIC || fb.Type != fa.Type {
+	var st unix.Statfs_t
+	if unix.Fstatfs(a, &st) != nil || st.Type != unix.BTRFS_SUPER_MAGIC {
 		return false
 	}
 	idA, okA := FileSystemID(a)
 	idB, okB := FileSystemID(b)
 	return okA && okB && idA == idB
+}
+
+func oneDevice(a, b int) (bool, error) {
+	var sa, sb Stat
+	err := errors.Join(UsageAt(a, "", &sa), UsageAt(b, "", &sb))
+	return err == nil && sa.Dev == sb.Dev, err
+}
+
+// NumbersInodes reports whether the file system at path is known to have each
+// inode number once: the subvolumes of btrfs, for one, have the same ones.
+func NumbersInodes(path string) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return false
+	}
+	switch st.Type {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC:
+		return true
+	}
+	return false
 }
 
 // ErrNoFileSystemID says that a file system does not tell which one it is.
@@ -57,24 +74,12 @@ var ErrNoFileSystemID = errors.New("the file system does not tell its UUID")
 // SameFileSystem reports whether the file systems of a and b have one UUID: they
 // are one, or copies of one, block by block.
 func SameFileSystem(a, b int) (bool, error) {
-	var st [2]Stat
-	for i, fd := range []int{a, b} {
-		if err := UsageAt(fd, "", &st[i]); err != nil {
-			return false, err
-		}
-	}
-	if st[0].Dev == st[1].Dev {
-		return true, nil
+	if same, err := oneDevice(a, b); err != nil || same {
+		return same, err
 	}
 	var sa, sb unix.Statfs_t
-	if err := unix.Fstatfs(a, &sa); err != nil {
+	if err := errors.Join(unix.Fstatfs(a, &sa), unix.Fstatfs(b, &sb)); err != nil || sa.Type != sb.Type {
 		return false, err
-	}
-	if err := unix.Fstatfs(b, &sb); err != nil {
-		return false, err
-	}
-	if sa.Type != sb.Type {
-		return false, nil
 	}
 	idA, okA := lineage(a, &sa)
 	idB, okB := lineage(b, &sb)
