@@ -6,7 +6,9 @@
 //
 // What marks mean is decided by the stack's [diff.Features], as mount options
 // decide it, and never by what the layers hold: the user.overlay.* attributes
-// of an overlay mounted without userxattr are data.
+// of an overlay mounted without userxattr are data. Some marks older kernels take
+// otherwise; the running kernel's rules hold, and are found out by mounting when
+// such a mark is first met.
 //
 // [Open] refuses, with an error that matches [diff.ErrUnsupported] and says
 // why, a stack that it can't read rightly. A mark that the kernel would refuse
