@@ -3,6 +3,8 @@ package inode
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
@@ -182,35 +184,48 @@ func (r *Ref) Open() (file int, err error) {
 	err = r.Dir.Use(func(fd int) error {
 		var err error
 		file, err = sys.OpenFileAt(fd, r.Name)
-		if err != nil {
-			return r.Dir.Wrap("open", r.Name, r.swapped(fd, err))
-		}
-		var st sys.Stat
-		err = sys.StatAt(file, "", sys.StatAll, &st)
-		if err == nil && (st.Format() != sys.Regular || st.Ino != r.Stat.Ino) {
-			err = ErrSwapped
-		}
-		if err != nil {
-			sys.Close(file)
+		if err == nil {
+			err = r.check(file)
+		} else {
+			file, err = r.openPinned(fd, err)
 		}
 		return r.Dir.Wrap("open", r.Name, err)
 	})
 	return file, err
 }
 
-// swapped returns [ErrSwapped] instead of err, with which opening r failed, if r
-// is no longer what stat saw. What took its place fails in ways of its own: a
-// whiteout with ENXIO, or with EACCES on a nodev mount. Names that are exchanged
-// there and back change ctime, too.
-func (r *Ref) swapped(dirfd int, err error) error {
-	var now sys.Stat
-	if err := sys.StatAt(dirfd, r.Name, sys.StatAll, &now); err != nil {
-		return err
+// check closes file and returns [ErrSwapped] if it is not what stat saw.
+func (r *Ref) check(file int) error {
+	var st sys.Stat
+	err := sys.StatAt(file, "", sys.StatAll, &st)
+	if err == nil && (st.Format() != sys.Regular || st.Ino != r.Stat.Ino) {
+		err = ErrSwapped
 	}
-	if now.Ino != r.Stat.Ino || now.Format() != r.Stat.Format() || now.Ctime != r.Stat.Ctime {
-		return ErrSwapped
+	if err != nil {
+		sys.Close(file)
 	}
 	return err
+}
+
+// openPinned opens what could not be opened, with err: it may have been something
+// else for a moment, which fails in ways of its own, a whiteout with ENXIO, or with
+// EACCES on a nodev mount. So it is held fast before it is looked at and opened;
+// that stat says the same before and after proves nothing within a tick of the
+// kernel's clock.
+func (r *Ref) openPinned(dirfd int, err error) (int, error) {
+	pinned, pinErr := sys.OpenPathAt(dirfd, r.Name)
+	if pinErr != nil {
+		return -1, pinErr
+	}
+	if swapped := r.check(pinned); swapped != nil {
+		return -1, swapped
+	}
+	defer sys.Close(pinned)
+	file, openErr := sys.Reopen(pinned)
+	if errors.Is(openErr, fs.ErrNotExist) { // no /proc
+		openErr = err
+	}
+	return file, openErr
 }
 
 // Classify returns the change at path, where the old view shows from and the

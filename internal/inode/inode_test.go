@@ -122,6 +122,44 @@ func TestOpen_Swapped(t *testing.T) {
 	}
 }
 
+// What could not be opened because it was something else for a moment, and is
+// itself again before anyone looks, is opened; on tmpfs and ext4 its times are the
+// same then if all that was within a tick of the clock.
+func TestOpen_SwappedAndBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := ref(t, path)
+	again := func() (fd int, err error) {
+		err = r.Dir.Use(func(dirfd int) error {
+			fd, err = r.openPinned(dirfd, syscall.EACCES)
+			return err
+		})
+		return fd, err
+	}
+	fd, err := again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close(fd)
+	if n, err := sys.PreadFull(fd, make([]byte, 2), 0); n != 1 || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if err := os.Rename(path, path+"2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again(); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("gone: %v", err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again(); !errors.Is(err, ErrSwapped) {
+		t.Errorf("swapped: %v", err)
+	}
+}
+
 func TestChanges_Races(t *testing.T) {
 	walk := func(*fswalk.Pool) iter.Seq2[Found, error] {
 		return func(yield func(Found, error) bool) {

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -20,6 +21,18 @@ func OpenDirAt(dirfd int, name string) (int, error) { return openAt(dirfd, name,
 // other end of a fifo. The caller must know from stat that it is regular, and
 // check what it got.
 func OpenFileAt(dirfd int, name string) (int, error) { return openAt(dirfd, name, fileFlags) }
+
+// OpenPathAt opens name in dirfd, whatever it is, for [StatAt] and [Reopen] only.
+// Nothing happens to what it is, be it a device.
+func OpenPathAt(dirfd int, name string) (int, error) {
+	return openAt(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+}
+
+// Reopen opens what [OpenPathAt] opened, of which the caller must know that it is a
+// regular file, for reading. Without /proc it fails with ENOENT.
+func Reopen(fd int) (int, error) {
+	return openAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), fileFlags&^unix.O_NOFOLLOW)
+}
 
 func openAt(dirfd int, name string, flags int) (int, error) {
 	var c cname
