@@ -76,3 +76,6 @@ type RaceError struct{ Path string }
 func (e *RaceError) Error() string {
 	return fmt.Sprintf("read %s: it changed while it was read; stop or freeze what writes there and try again", QuotePath(e.Path))
 }
+
+// Is makes the error match [ErrRaced].
+func (e *RaceError) Is(target error) bool { return target == ErrRaced }

@@ -86,22 +86,34 @@ func (e *Engine) Close() error {
 
 // Changes implements [diff.Engine]. It compares every name of both trees.
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
-	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
+	return inode.Changes(opts, e.walk(ctx, opts, nil))
+}
+
+// Carry implements [diff.Carrier].
+func (e *Engine) Carry(ctx context.Context, opts diff.Options, want diff.Want, use func(iter.Seq2[diff.Item, error]) error) error {
+	return inode.Carry(opts, e.walk(ctx, opts, &want), use)
+}
+
+// walk compares the trees; nil wants nothing but changes.
+func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) func(*fswalk.Pool) iter.Seq2[inode.Found, error] {
+	return func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
 		if e.proof == ProofSnapshot {
 			if err := e.snapshot.date(ctx, e, pool, opts.Workers); err != nil {
 				return func(yield func(inode.Found, error) bool) { yield(inode.Found{}, err) }
 			}
 		}
 		root := node{path: "/", old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
-		w := &walk{Engine: e, content: opts.Content}
+		w := &walk{Engine: e, content: opts.Content, want: want, links: numbers(want)}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
-	})
+	}
 }
 
 // walk is one comparison.
 type walk struct {
 	*Engine
 	content diff.Content
+	want    *diff.Want
+	links   map[uint64]struct{} // the numbers of the inodes whose names are wanted
 }
 
 // node is a directory in the new tree, with the old tree's directory of that
@@ -151,8 +163,7 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 	for _, entry := range entries {
 		if e.listedSame(n, entry) {
 			if entry.old.Type == sys.TypeDir {
-				name := entry.old.Name
-				out.Child(node{path: diff.Join(n.path, name), same: true, old: n.old.Child(name, 0, 0), new: n.new.Child(name, 0, 0)})
+				e.descend(n, entry.old.Name, out)
 			}
 			continue
 		}
@@ -178,6 +189,9 @@ func (e *walk) listedSame(n node, both entry) bool {
 		from.Ino != to.Ino || from.Type != to.Type || from.Type == sys.TypeUnknown {
 		return false
 	}
+	if _, linked := e.links[to.Ino]; linked {
+		return false
+	}
 	if e.proof == ProofListed || from.Type == sys.TypeDir || n.same {
 		return true // in one directory, the name is the same, too
 	}
@@ -198,22 +212,23 @@ func (v *visit) run(out *items) error {
 	path := diff.Join(v.node.path, v.name())
 	var a inode.Attempt
 	var change diff.Change
+	var carried *inode.Carried
 	var child *node
 	var err error
 	for again := true; again; again = a.Again(err) {
-		change, child, err = v.compare(path)
+		change, carried, child, err = v.compare(path)
 	}
-	return inode.Report(out, path, a.Raced, &change, child, err)
+	return inode.Report(out, path, a.Raced, &change, carried, child, err)
 }
 
-func (v *visit) compare(path string) (change diff.Change, child *node, err error) {
+func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried, child *node, err error) {
 	from, err := v.lookup(v.node.old, v.entry.old)
 	if err != nil {
-		return change, nil, err
+		return change, nil, nil, err
 	}
 	to, err := v.lookup(v.node.new, v.entry.new)
 	if err != nil {
-		return change, nil, err
+		return change, nil, nil, err
 	}
 	change, err = inode.Classify(path, from, to, func() (diff.What, error) {
 		if from.Same(to) || v.walk.content != diff.ContentAlways && v.walk.proven(from, to) {
@@ -230,7 +245,10 @@ func (v *visit) compare(path string) (change diff.Change, child *node, err error
 			child.old = from.Child()
 		}
 	}
-	return change, child, err
+	if err == nil && inode.Wants(v.walk.want, &change, to, child != nil, false) {
+		carried = carry(&change, from, to)
+	}
+	return change, carried, child, err
 }
 
 // lookup returns what a listed name leads to, nil if nothing.
@@ -342,4 +360,4 @@ func identify(d *fswalk.Dir) error {
 	})
 }
 
-var _ diff.Engine = (*Engine)(nil)
+var _ diff.Carrier = (*Engine)(nil)

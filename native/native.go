@@ -117,8 +117,18 @@ func (e *Engine) Close() error {
 
 // Changes implements [diff.Engine].
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
-	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w := walk{resolver: resolver{marks: e.marks, features: e.features}, content: opts.Content}
+	return inode.Changes(opts, e.walk(ctx, opts, nil))
+}
+
+// Carry implements [diff.Carrier].
+func (e *Engine) Carry(ctx context.Context, opts diff.Options, want diff.Want, use func(iter.Seq2[diff.Item, error]) error) error {
+	return inode.Carry(opts, e.walk(ctx, opts, &want), use)
+}
+
+// walk compares the views; nil wants nothing but changes.
+func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) func(*fswalk.Pool) iter.Seq2[inode.Found, error] {
+	return func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
+		w := walk{resolver: resolver{marks: e.marks, features: e.features}, content: opts.Content, want: want}
 		for i, l := range e.layers {
 			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
 		}
@@ -130,20 +140,28 @@ func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.
 		}
 		root := node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
-	})
+	}
 }
 
 // walk is one walk over the stack.
 type walk struct {
 	resolver
 	content diff.Content
+	want    *diff.Want
 }
+
+// everywhere reports whether no directory may be passed over because the upper
+// has nothing in it.
+func (w *walk) everywhere() bool { return w.search.goesOn() || w.want != nil && w.want.Lower }
 
 // node is a directory of the new view, with what the old view has at that path.
 type node struct {
 	path string
 	old  []part
 	new  merged
+	// hides: it, or one above, hides the old view's directory, and what is in it is
+	// carried also if it did not change.
+	hides bool
 	// names of the directory that this node is about; nil: all that there are.
 	some []name
 }
@@ -154,7 +172,7 @@ type items = fswalk.Items[node, inode.Found]
 func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = n.names(w.search.goesOn())
+		names, err = n.names(w.everywhere())
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -165,7 +183,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	}
 	if len(names) > fswalk.Share {
 		for part := range slices.Chunk(names, fswalk.Share) {
-			out.Child(node{path: n.path, old: n.old, new: n.new, some: part})
+			out.Child(node{path: n.path, old: n.old, new: n.new, hides: n.hides, some: part})
 		}
 		return nil
 	}
@@ -231,19 +249,25 @@ func (a *attempt) again(err error) bool {
 
 func isMark(err error) bool { return err != nil && errors.As(err, new(*MarkError)) }
 
+// found is what there is to say about a name.
+type found struct {
+	change  diff.Change
+	carried *inode.Carried
+	child   *node
+}
+
 // visit compares one name.
 func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *items) error {
 	path := diff.Join(n.path, nm.name)
 	var a attempt
-	var change diff.Change
-	var child *node
+	var f found
 	var err error
 	for again := true; again; again = a.again(err) {
 		l.reset()
-		change, child, err = w.compare(ctx, n, nm, path, l)
+		f, err = w.compare(ctx, n, nm, path, l)
 	}
 	if !isMark(err) {
-		err = inode.Report(out, path, a.Raced, &change, child, err)
+		err = inode.Report(out, path, a.Raced, &f.change, f.carried, f.child, err)
 	}
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", diff.QuotePath(path), err)
@@ -251,20 +275,20 @@ func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *item
 	return nil
 }
 
-func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lookup) (change diff.Change, child *node, err error) {
-	upper := n.new.upper
-	if !nm.inUpper {
-		upper = nil
+func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lookup) (f found, err error) {
+	view := merged{lowers: n.new.lowers}
+	if nm.inUpper {
+		view.upper = n.new.upper
 	}
-	to, err := l.resolve(merged{upper: upper, lowers: n.new.lowers}, nm.name, true)
+	to, err := l.resolve(view, nm.name, true)
 	if err != nil {
-		return change, nil, err
+		return f, err
 	}
 	from, err := l.resolve(merged{lowers: n.old}, nm.name, false)
 	if err != nil {
-		return change, nil, err
+		return f, err
 	}
-	change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
+	f.change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
 		if from.meta.Same(to.meta) && from.sameContent(to) {
 			return 0, nil
 		}
@@ -272,16 +296,22 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
 		}, lookup: l, from: from, to: to}.compare()
 	})
-	if err == nil && to != nil && to.meta.IsDir() {
-		child = &node{path: path, new: to.dirs}
+	if err != nil {
+		return f, err
+	}
+	if to != nil && to.meta.IsDir() {
+		f.child = &node{path: path, new: to.dirs, hides: n.hides}
 		if from != nil && from.meta.IsDir() {
-			child.old = from.dirs.lowers
+			f.child.old = from.dirs.lowers
 		}
-		if child.new.upper == nil && sameParts(child.old, child.new.lowers) && !w.search.goesOn() {
-			child = nil // one and the same below, too
+		if f.child.new.upper == nil && sameParts(f.child.old, f.child.new.lowers) && !w.everywhere() {
+			f.child = nil // one and the same below, too
 		}
 	}
-	return change, child, err
+	if w.want != nil {
+		w.carry(n, place{view, nm.name}, from, to, &f)
+	}
+	return f, nil
 }
 
-var _ diff.Engine = (*Engine)(nil)
+var _ diff.Carrier = (*Engine)(nil)

@@ -45,10 +45,11 @@ func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.dat
 
 // object is what a view shows at a name.
 type object struct {
-	meta *inode.Ref // has the metadata
-	data *inode.Ref // has the content; differs from meta for a metacopy file
-	blob string     // has the content instead: an absolute path in the data-only layers, to which data redirects
-	dirs merged     // of a directory
+	meta  *inode.Ref // has the metadata
+	layer int        // that has meta; 0: the upper, or the index
+	data  *inode.Ref // has the content; differs from meta for a metacopy file
+	blob  string     // has the content instead: an absolute path in the data-only layers, to which data redirects
+	dirs  merged     // of a directory
 }
 
 // sameContent reports whether both have their content from one inode, or from
@@ -359,7 +360,7 @@ func (l *lookup) newObject(up *hit, upMeta bool, hits []*hit, blob string) *obje
 		top = hits[0]
 	}
 	o := l.objects.new()
-	o.meta, o.data = &top.ref, &top.ref
+	o.meta, o.data, o.layer = &top.ref, &top.ref, top.layer
 	switch {
 	case top.ref.IsDir():
 		if up != nil {

@@ -22,8 +22,9 @@ func Vanished(err error) bool {
 // Found is what a walk finds: a change, or the path of an entry that vanished
 // while it was read.
 type Found struct {
-	Change diff.Change
-	Raced  bool // only Change.Path counts
+	Change  diff.Change
+	Raced   bool     // only Change.Path counts
+	Carried *Carried // nil unless it may be carried elsewhere
 }
 
 // Changes is the stream of changes in what a walk finds; races go to opts.
@@ -33,7 +34,19 @@ func Changes(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error])
 	return func(yield func(diff.Change, error) bool) {
 		pool := fswalk.NewPool(0)
 		defer pool.Close()
-		for f, err := range walk(pool) {
+		for f, err := range settled(opts, walk(pool)) {
+			if !yield(f.Change, err) {
+				return
+			}
+		}
+	}
+}
+
+// settled is what a walk finds without races, which go to opts. An error is the
+// last element.
+func settled(opts diff.Options, found iter.Seq2[Found, error]) iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
+		for f, err := range found {
 			if err == nil && f.Raced {
 				if opts.OnRace == nil {
 					continue
@@ -42,7 +55,7 @@ func Changes(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error])
 					continue
 				}
 			}
-			if !yield(f.Change, err) || err != nil {
+			if !yield(f, err) || err != nil {
 				return
 			}
 		}
@@ -75,9 +88,10 @@ func (a *Attempt) Again(err error) bool {
 	return a.made < tries
 }
 
-// Report adds to out what was found at path in the end: a change, and the node to
-// descend to, if any. An error that says that something vanished is none.
-func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change *diff.Change, child *N, err error) error {
+// Report adds to out what was found at path in the end: a change or what is carried
+// without one, and the node to descend to, if any. An error that says that something
+// vanished is none.
+func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change *diff.Change, carried *Carried, child *N, err error) error {
 	if err != nil && !Vanished(err) {
 		return err
 	}
@@ -87,8 +101,11 @@ func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change 
 	if err != nil {
 		return nil
 	}
-	if change.Kind != 0 {
-		out.Value(Found{Change: *change})
+	if carried != nil {
+		change.Path = path
+	}
+	if change.Kind != 0 || carried != nil {
+		out.Value(Found{Change: *change, Carried: carried})
 	}
 	if child != nil {
 		out.Child(*child)

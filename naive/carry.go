@@ -1,0 +1,43 @@
+package naive
+
+import (
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/inode"
+)
+
+// numbers returns the numbers of the inodes whose names are wanted.
+func numbers(want *diff.Want) map[uint64]struct{} {
+	if want == nil || want.Links == nil {
+		return nil
+	}
+	links := make(map[uint64]struct{}, len(want.Links))
+	for id := range want.Links {
+		links[id.Ino] = struct{}{}
+	}
+	return links
+}
+
+// descend adds a directory that is one and the same in both trees by the listings
+// alone.
+func (e *walk) descend(n node, name string, out *items) {
+	child := node{path: diff.Join(n.path, name), same: true, old: n.old.Child(name, 0, 0), new: n.new.Child(name, 0, 0)}
+	if e.want != nil {
+		found := inode.Found{Carried: &inode.Carried{Payload: &inode.Payload{Ref: inode.Ref{Dir: n.new, Name: name}}}}
+		found.Change.Path = child.path
+		out.Value(found)
+	}
+	out.Child(child)
+}
+
+// carry returns what it takes to carry an entry elsewhere.
+func carry(change *diff.Change, from, to *inode.Ref) *inode.Carried {
+	c := &inode.Carried{}
+	if to == nil {
+		return c
+	}
+	c.Payload = &inode.Payload{Ref: *to}
+	if from != nil && from.IsDir() && to.IsDir() && change.What&diff.WhatXattrs != 0 {
+		c.Old = &inode.Payload{Ref: *from}
+	}
+	return c
+}

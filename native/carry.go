@@ -1,0 +1,80 @@
+package native
+
+import (
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/inode"
+)
+
+// carry notes what it takes to carry an entry elsewhere, if it is to be.
+func (w *walk) carry(n *node, at place, from, to *object, f *found) {
+	if !inode.Wants(w.want, &f.change, to.ref(), f.child != nil, n.hides) {
+		return
+	}
+	f.carried = &inode.Carried{}
+	if to == nil {
+		return
+	}
+	f.carried.Payload = w.payload(at, to)
+	f.carried.Lower = to.layer > 0
+	if from == nil || !from.meta.IsDir() || !to.meta.IsDir() {
+		return
+	}
+	if f.change.What&diff.WhatXattrs != 0 {
+		f.carried.Old = w.payload(at, from)
+	}
+	if f.child != nil && to.dirs.upper != nil && len(to.dirs.lowers) == 0 {
+		f.carried.Opaque = true
+		f.child.hides = f.child.hides || w.want.Opaque
+	}
+}
+
+// place is where a name is looked up.
+type place struct {
+	parent merged
+	name   string
+}
+
+// payload is a [diff.Payload] of what a view shows at a place.
+type payload struct {
+	inode.Payload
+	walk *walk
+	at   place
+	data inode.Ref // has the content
+	blob string    // as of [object]
+}
+
+func (w *walk) payload(at place, o *object) *payload {
+	return &payload{
+		Payload: inode.Payload{Ref: *o.meta, Visible: w.visible}, walk: w, at: at, data: *o.data, blob: o.blob,
+	}
+}
+
+// Again looks the name up anew. It implements [diff.Payload].
+func (p *payload) Again() (diff.Entry, diff.Payload, error) {
+	l := lookup{resolver: &p.walk.resolver}
+	var a attempt
+	var o *object
+	var err error
+	for again := true; again; again = a.again(err) {
+		l.reset()
+		o, err = l.resolve(p.at.parent, p.at.name, true)
+	}
+	switch {
+	case err != nil:
+		return diff.Entry{}, nil, inode.Raced(err)
+	case o == nil:
+		return diff.Entry{}, nil, diff.ErrRaced
+	}
+	return o.meta.Entry(), p.walk.payload(p.at, o), nil
+}
+
+// Open implements [diff.Payload].
+func (p *payload) Open() (int, error) {
+	l := lookup{resolver: &p.walk.resolver}
+	data, err := l.content(&object{meta: &p.Ref, data: &p.data, blob: p.blob})
+	if err != nil {
+		return -1, inode.Raced(err)
+	}
+	fd, err := data.Open()
+	return fd, inode.Raced(err)
+}
