@@ -118,19 +118,24 @@ func (e *Engine) Close() error {
 // Changes implements [diff.Engine].
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
 	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w := walk{resolver: resolver{marks: e.marks, features: e.features}, content: opts.Content}
-		for i, l := range e.layers {
-			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
-		}
-		for _, l := range e.data {
-			w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
-		}
-		if e.index != nil {
-			w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
-		}
-		root := node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
+		w, root := e.walk(pool, opts.Content)
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	})
+}
+
+// walk returns a new walk and its root.
+func (e *Engine) walk(pool *fswalk.Pool, content diff.Content) (*walk, node) {
+	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, content: content}
+	for i, l := range e.layers {
+		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
+	}
+	for _, l := range e.data {
+		w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
+	}
+	if e.index != nil {
+		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
+	}
+	return w, node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 }
 
 // walk is one walk over the stack.
@@ -252,25 +257,12 @@ func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *item
 }
 
 func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lookup) (change diff.Change, child *node, err error) {
-	upper := n.new.upper
-	if !nm.inUpper {
-		upper = nil
-	}
-	to, err := l.resolve(merged{upper: upper, lowers: n.new.lowers}, nm.name, true)
-	if err != nil {
-		return change, nil, err
-	}
-	from, err := l.resolve(merged{lowers: n.old}, nm.name, false)
+	from, to, err := l.resolveBoth(n, nm)
 	if err != nil {
 		return change, nil, err
 	}
 	change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
-		if from.meta.Same(to.meta) && from.sameContent(to) {
-			return 0, nil
-		}
-		return comparison{Pair: inode.Pair{
-			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
-		}, lookup: l, from: from, to: to}.compare()
+		return w.comparison(ctx, l, from, to).compare()
 	})
 	if err == nil && to != nil && to.meta.IsDir() {
 		child = &node{path: path, new: to.dirs}
@@ -282,6 +274,25 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		}
 	}
 	return change, child, err
+}
+
+// resolveBoth looks one name up in both views.
+func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
+	upper := n.new.upper
+	if !nm.inUpper {
+		upper = nil
+	}
+	if to, err = l.resolve(merged{upper: upper, lowers: n.new.lowers}, nm.name, true); err != nil {
+		return nil, nil, err
+	}
+	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)
+	return from, to, err
+}
+
+func (w *walk) comparison(ctx context.Context, l *lookup, from, to *object) comparison {
+	return comparison{Pair: inode.Pair{
+		Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
+	}, lookup: l, from: from, to: to}
 }
 
 var _ diff.Engine = (*Engine)(nil)
