@@ -219,10 +219,7 @@ func (v *visit) compare(path string) (change diff.Change, child *node, err error
 		if from.Same(to) || v.walk.content != diff.ContentAlways && v.walk.proven(from, to) {
 			return 0, nil
 		}
-		return inode.Pair{
-			Ctx: v.ctx, Old: from, New: to, PastSize: v.walk.overlay,
-			Extents: v.walk.shares(from, to), Content: v.walk.content,
-		}.Compare()
+		return v.walk.pair(v.ctx, from, to).Compare()
 	})
 	if err == nil && to != nil && to.IsDir() {
 		child = &node{path: path, new: to.Child()}
@@ -231,6 +228,10 @@ func (v *visit) compare(path string) (change diff.Change, child *node, err error
 		}
 	}
 	return change, child, err
+}
+
+func (e *walk) pair(ctx context.Context, from, to *inode.Ref) inode.Pair {
+	return inode.Pair{Ctx: ctx, Old: from, New: to, PastSize: e.overlay, Extents: e.shares(from, to), Content: e.content}
 }
 
 // lookup returns what a listed name leads to, nil if nothing.
