@@ -161,7 +161,7 @@ func CleanPath(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("the path is empty; / is the root")
 	}
-	clean := ""
+	clean := []byte{}
 	for name := range strings.SplitSeq(path, "/") {
 		switch {
 		case name == "" || name == ".":
@@ -170,11 +170,11 @@ func CleanPath(path string) (string, error) {
 		case strings.Contains(name, "\x00"):
 			return "", fmt.Errorf("the path %s has a NUL byte, which no name has", QuotePath(path))
 		default:
-			clean += "/" + name
+			clean = append(append(clean, '/'), name...)
 		}
 	}
-	if clean == "" {
+	if len(clean) == 0 {
 		return "/", nil
 	}
-	return clean, nil
+	return string(clean), nil
 }

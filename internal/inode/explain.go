@@ -33,7 +33,7 @@ func Explain(path string, v Views) (x diff.Explanation, err error) {
 		if from, to, err = v.Next(name); err != nil {
 			return x, err
 		}
-		above += "/" + name
+		above = path[:len(above)+1+len(name)]
 		switch {
 		case above == path:
 		case from == nil && to == nil:
