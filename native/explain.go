@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -39,9 +40,9 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 }
 
 func (e *Engine) explain(ctx context.Context, pool *fswalk.Pool, path string, content diff.Content) (diff.Explanation, error) {
-	w, root := e.walk(pool, content)
+	w, root := e.newWalk(pool, content)
 	t := &trace{}
-	v := &explaining{ctx: ctx, walk: w, lookup: lookup{resolver: &w.resolver, trace: t}, trace: t, node: root}
+	v := &explaining{ctx: ctx, walk: w, trace: t, node: root}
 	x, err := inode.Explain(path, v)
 	if err == nil {
 		x.Layers, err = v.layers(e)
@@ -53,8 +54,8 @@ func (e *Engine) explain(ctx context.Context, pool *fswalk.Pool, path string, co
 type explaining struct {
 	ctx    context.Context //nolint:containedctx // lives for one path
 	walk   *walk
-	lookup lookup
 	trace  *trace
+	lookup *lookup  // of the last name
 	node   node     // in which the next name is looked up
 	names  []string // that were looked up
 	found  []both   // what was found: the roots, then at each name
@@ -77,6 +78,7 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	}
 	v.trace.level++
 	v.names = append(v.names, name)
+	v.lookup = v.newLookup() // the last one is not reset: the trace has what it met
 	from, to, err := v.lookup.resolveBoth(&v.node, entryName(name))
 	if err != nil {
 		return nil, nil, err
@@ -92,11 +94,16 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	return from.ref(), to.ref(), nil
 }
 
+func (v *explaining) newLookup() *lookup {
+	return &lookup{resolver: &v.walk.resolver, trace: v.trace}
+}
+
 // entryName is a name that the upper directory may have.
 func entryName(s string) name { return name{name: s, inUpper: true} }
 
 // root is the roots as entries of the views.
 func (v *explaining) root() (*inode.Ref, *inode.Ref, error) {
+	v.lookup = v.newLookup()
 	upper, err := rootRef(v.walk.roots[0].dir)
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +127,7 @@ func rootRef(dir *fswalk.Dir) (*inode.Ref, error) {
 // Compare implements [inode.Views].
 func (v *explaining) Compare() (inode.Pair, diff.What, error) {
 	b := v.found[len(v.found)-1]
-	c := v.walk.comparison(v.ctx, &v.lookup, b.old, b.new)
+	c := v.walk.comparison(v.ctx, v.lookup, b.old, b.new)
 	what, err := c.compare()
 	return c.Pair, what, err
 }
@@ -129,7 +136,7 @@ func (v *explaining) Compare() (inode.Pair, diff.What, error) {
 func (v *explaining) layers(e *Engine) ([]diff.LayerAt, error) {
 	list := []diff.LayerAt{}
 	for i, l := range e.layers {
-		at := diff.LayerAt{Kind: kindOf(i), Number: i, Dir: l.path, Marks: v.trace.marks(&v.lookup, i, v.walk.roots[i].dir)}
+		at := diff.LayerAt{Kind: kindOf(i), Number: i, Dir: l.path, Marks: v.trace.marks(e.marks, i, v.walk.roots[i].dir)}
 		var err error
 		if i > 0 {
 			if at.Old, err = v.place(false, i); err != nil {
@@ -176,8 +183,16 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 		}
 		return v.credited(&probe{ref: *r, dir: root}, root, inNew, true), nil
 	}
-	at, err := v.peek(root, dir, v.names[level:])
-	if by, hidden := v.trace.last(inNew, func(s sight) bool { return s.level == level+1 }); hidden && err == nil {
+	by, ok := v.trace.last(inNew, func(s sight) bool { return s.level == level+1 })
+	if !ok {
+		return nil, nil //nolint:nilnil // not reached: the layer itself would have been asked
+	}
+	names := strings.Split(by.want, "/") // as this layer would have been asked for
+	if names[0] == "" {
+		names, dir = names[1:], root
+	}
+	at, err := v.peek(root, dir, append(names, v.names[level+1:]...))
+	if err == nil {
 		at.HiddenBy = &diff.Hider{Kind: kindOf(by.layer), Number: by.layer, At: by.within(v.walk.roots[by.layer].dir), Has: by.has()}
 	}
 	return at, err

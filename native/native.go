@@ -118,13 +118,13 @@ func (e *Engine) Close() error {
 // Changes implements [diff.Engine].
 func (e *Engine) Changes(ctx context.Context, opts diff.Options) iter.Seq2[diff.Change, error] {
 	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w, root := e.walk(pool, opts.Content)
+		w, root := e.newWalk(pool, opts.Content)
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	})
 }
 
-// walk returns a new walk and its root.
-func (e *Engine) walk(pool *fswalk.Pool, content diff.Content) (*walk, node) {
+// newWalk returns a walk and its root.
+func (e *Engine) newWalk(pool *fswalk.Pool, content diff.Content) (*walk, node) {
 	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, content: content}
 	for i, l := range e.layers {
 		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})

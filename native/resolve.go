@@ -139,7 +139,9 @@ func (h *hit) part() part { return part{layer: h.layer, dir: h.dir} }
 // the view has no such name. inNew: the view is the new one, which heeds the
 // index. Errors that the kernel's lookup would return are [MarkError].
 func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error) {
-	l.trace.begin(inNew)
+	if l.trace != nil {
+		l.trace.inNew = inNew
+	}
 	st := state{want: name}
 	var up *hit
 	var err error
@@ -262,7 +264,10 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 		if err != nil {
 			return nil, err
 		}
-		if l.trace.met(layer, p); p.absent {
+		if l.trace != nil {
+			l.trace.met(layer, st.want, p)
+		}
+		if p.absent {
 			return nil, nil //nolint:nilnil // absence is an answer
 		}
 		final := k == len(names)-1

@@ -1,17 +1,17 @@
 package native
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // trace records what lookups of a path, component by component, meet in the
-// layers. Methods on a nil trace do nothing.
+// layers.
 type trace struct {
 	level  int // of the component that is looked up; 1 is the first
 	inNew  bool
@@ -22,19 +22,12 @@ type trace struct {
 type sight struct {
 	level, layer int
 	inNew        bool
+	want         string // see state
 	*probe
 }
 
-func (t *trace) begin(inNew bool) {
-	if t != nil {
-		t.inNew = inNew
-	}
-}
-
-func (t *trace) met(layer int, p *probe) {
-	if t != nil {
-		t.sights = append(t.sights, sight{t.level, layer, t.inNew, p})
-	}
+func (t *trace) met(layer int, want string, p *probe) {
+	t.sights = append(t.sights, sight{t.level, layer, t.inNew, want, p})
 }
 
 // last returns the last sight of a view that is as asked for.
@@ -48,21 +41,21 @@ func (t *trace) last(inNew bool, match func(s sight) bool) (sight, bool) {
 }
 
 // marks returns the marks that were read in a layer. root is its directory.
-func (t *trace) marks(l *lookup, layer int, root *fswalk.Dir) (marks []diff.Mark) {
-	mine := slices.DeleteFunc(slices.Clone(t.sights), func(s sight) bool { return s.layer != layer })
-	slices.SortStableFunc(mine, func(a, b sight) int { return cmp.Compare(a.level, b.level) })
-	for i, s := range mine {
-		if slices.ContainsFunc(mine[:i], func(o sight) bool { return o.probe == s.probe }) {
+func (t *trace) marks(names *whiteout.Namespace, layer int, root *fswalk.Dir) (marks []diff.Mark) {
+	said := map[*probe]bool{} // the two views meet the same
+	for _, s := range t.sights {
+		if s.layer != layer || said[s.probe] {
 			continue
 		}
+		said[s.probe] = true
 		for _, m := range []struct {
 			is           bool
 			xattr, value string
 		}{
-			{s.has() == diff.XattrWhiteout, l.marks.Whiteout, ""},
-			{s.opaque.value, l.marks.Opaque, "y"},
-			{s.metacopy.value, l.marks.Metacopy, ""},
-			{s.redir.value != "", l.marks.Redirect, s.redir.value},
+			{s.has() == diff.XattrWhiteout, names.Whiteout, ""},
+			{s.opaque.value, names.Opaque, "y"},
+			{s.metacopy.value, names.Metacopy, ""},
+			{s.redir.value != "", names.Redirect, s.redir.value},
 		} {
 			if m.is {
 				marks = append(marks, diff.Mark{At: s.within(root), Xattr: m.xattr, Value: m.value})
