@@ -161,10 +161,10 @@ func shortLayer(kind diff.LayerKind, number int) string {
 }
 
 func longLayer(kind diff.LayerKind, number int) string {
-	switch kind {
-	case diff.LayerUpper:
+	if kind == diff.LayerUpper {
 		return "the upper layer"
-	case diff.LayerIndex:
+	}
+	if kind == diff.LayerIndex {
 		return "the index"
 	}
 	return shortLayer(kind, number)

@@ -59,7 +59,7 @@ func (r *explanation) whyGone() string {
 	if l == nil {
 		return ""
 	}
-	if l.New.HiddenBy != nil {
+	if l.New != nil && l.New.HiddenBy != nil {
 		return r.hider(l.New.HiddenBy)
 	}
 	if m := r.redirect(); m != nil {
@@ -107,6 +107,8 @@ func (r *explanation) whyNot() string {
 	switch {
 	case l == nil:
 		return "both views show the same"
+	case l.Kind == diff.LayerLower && r.moved(l):
+		return "the old and the new view take it from different places of the lower layers, where it is equal"
 	case l.Kind == diff.LayerLower:
 		return "only in the lower layers"
 	case r.New.Type == diff.Dir:
@@ -117,6 +119,12 @@ func (r *explanation) whyNot() string {
 		return longLayer(l.Kind, l.Number) + " has a copy that is equal to the lower one (copy-up without a change)"
 	}
 	return longLayer(l.Kind, l.Number) + " has a copy that is equal to the lower one (copy-up without a change, " + shortBytes(r.New.Size) + ")"
+}
+
+// moved reports whether the old view shows another place than l's.
+func (r *explanation) moved(l *diff.LayerAt) bool {
+	old := r.shown(inOld)
+	return old != nil && (old.Number != l.Number || old.Old.At != l.New.At)
 }
 
 // whyAbsent is about what is in neither view.
