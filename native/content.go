@@ -22,12 +22,7 @@ type comparison struct {
 	from, to *object
 }
 
-func (c comparison) compare() (diff.What, error) {
-	if c.from.meta.Same(c.to.meta) && c.from.sameContent(c.to) {
-		return 0, nil
-	}
-	return inode.Compare(c.Old, c.New, c)
-}
+func (c comparison) compare() (diff.What, error) { return inode.Compare(c.Old, c.New, c) }
 
 // SameContent implements [diff.Parts].
 func (c comparison) SameContent() (bool, error) {

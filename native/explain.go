@@ -127,9 +127,8 @@ func rootRef(dir *fswalk.Dir) (*inode.Ref, error) {
 // Compare implements [inode.Views].
 func (v *explaining) Compare() (inode.Pair, diff.What, error) {
 	b := v.found[len(v.found)-1]
-	c := v.walk.comparison(v.ctx, v.lookup, b.old, b.new)
-	what, err := c.compare()
-	return c.Pair, what, err
+	what, err := v.walk.differ(v.ctx, v.lookup, b.old, b.new)
+	return v.walk.comparison(v.ctx, v.lookup, b.old, b.new).Pair, what, err
 }
 
 // layers tells what was met in each layer.

@@ -262,7 +262,7 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		return change, nil, err
 	}
 	change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
-		return w.comparison(ctx, l, from, to).compare()
+		return w.differ(ctx, l, from, to)
 	})
 	if err == nil && to != nil && to.meta.IsDir() {
 		child = &node{path: path, new: to.dirs}
@@ -287,6 +287,14 @@ func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
 	}
 	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)
 	return from, to, err
+}
+
+// differ returns in what two objects differ.
+func (w *walk) differ(ctx context.Context, l *lookup, from, to *object) (diff.What, error) {
+	if from.meta.Same(to.meta) && from.sameContent(to) {
+		return 0, nil
+	}
+	return w.comparison(ctx, l, from, to).compare()
 }
 
 func (w *walk) comparison(ctx context.Context, l *lookup, from, to *object) comparison {
