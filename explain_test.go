@@ -141,44 +141,42 @@ func checkExplanation(t *testing.T, engine string, x diff.Explanation) {
 	if engine == string(Naive) {
 		return
 	}
-	for _, view := range []struct {
-		name  string
-		shown *diff.Entry
-		in    func(l diff.LayerAt) *diff.Place
-	}{
-		{"old", x.Old, func(l diff.LayerAt) *diff.Place { return l.Old }},
-		{"new", x.New, func(l diff.LayerAt) *diff.Place { return l.New }},
-	} {
-		if view.shown == nil {
+	checkView(t, x, "old", x.Old, func(l diff.LayerAt) *diff.Place { return l.Old })
+	checkView(t, x, "new", x.New, func(l diff.LayerAt) *diff.Place { return l.New })
+}
+
+// checkView makes sure that what a view shows is said to come from one layer.
+func checkView(t *testing.T, x diff.Explanation, name string, shown *diff.Entry, in func(diff.LayerAt) *diff.Place) {
+	t.Helper()
+	if shown == nil {
+		return
+	}
+	metadata, content := 0, 0
+	for _, l := range x.Layers {
+		p := in(l)
+		if p == nil {
 			continue
 		}
-		metadata, content := 0, 0
-		for _, l := range x.Layers {
-			p := view.in(l)
-			if p == nil {
-				continue
-			}
-			if p.Metadata {
-				metadata++
-				shown := *view.shown
-				shown.Nlinks = p.Seen.Nlinks // of an index entry it is put right
-				if d := cmp.Diff(shown, *p.Seen); d != "" {
-					t.Errorf("%s view of %q (-shown +in the layer):\n%s", view.name, x.Path, d)
-				}
-			}
-			if p.Content {
-				content++
-			}
-			if p.HiddenBy != nil && (p.Metadata || p.Content || p.Merged) {
-				t.Errorf("%s view of %q: hidden, and shown: %+v", view.name, x.Path, p)
+		if p.Metadata {
+			metadata++
+			want := *shown
+			want.Nlinks = p.Seen.Nlinks // of an index entry it is put right
+			if d := cmp.Diff(want, *p.Seen); d != "" {
+				t.Errorf("%s view of %q (-shown +in the layer):\n%s", name, x.Path, d)
 			}
 		}
-		wantContent := 0
-		if view.shown.Type == diff.File {
-			wantContent = 1
+		if p.Content {
+			content++
 		}
-		if metadata != 1 || content != wantContent {
-			t.Errorf("%s view of %q: the metadata of %d layers, the content of %d: %+v", view.name, x.Path, metadata, content, x.Layers)
+		if p.HiddenBy != nil && (p.Metadata || p.Content || p.Merged) {
+			t.Errorf("%s view of %q: hidden, and shown: %+v", name, x.Path, p)
 		}
+	}
+	wantContent := 0
+	if shown.Type == diff.File {
+		wantContent = 1
+	}
+	if metadata != 1 || content != wantContent {
+		t.Errorf("%s view of %q: the metadata of %d layers, the content of %d: %+v", name, x.Path, metadata, content, x.Layers)
 	}
 }
