@@ -45,7 +45,7 @@ type Options struct {
 // Diff is an opened comparison of an old and a new view. It is safe for
 // concurrent use, except for Close.
 type Diff struct {
-	engine diff.Engine
+	engine engine
 	reason string
 	opts   Options
 	raced  atomic.Int64
@@ -106,7 +106,7 @@ func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff,
 	return newDiff(e, opts, "two trees"), nil
 }
 
-func newDiff(e diff.Engine, opts Options, reason string) *Diff {
+func newDiff(e engine, opts Options, reason string) *Diff {
 	return &Diff{engine: e, opts: opts, reason: reason}
 }
 

@@ -29,12 +29,17 @@ func (e *walk) descend(n node, name string, out *items) {
 	out.Child(child)
 }
 
-// carry returns what it takes to carry an entry elsewhere.
-func carry(change *diff.Change, from, to *inode.Ref) *inode.Carried {
+// carry returns what it takes to carry an entry elsewhere, nil if it is not to be.
+func carry(want *diff.Want, change *diff.Change, from, to *inode.Ref, descended bool) *inode.Carried {
+	if !inode.Wants(want, change, to, descended, false) {
+		*change = diff.Change{}
+		return nil
+	}
 	c := &inode.Carried{}
 	if to == nil {
 		return c
 	}
+	change.Entry = to.Entry() // also if nothing changed
 	c.Payload = &inode.Payload{Ref: *to}
 	if from != nil && from.IsDir() && to.IsDir() && change.What&diff.WhatXattrs != 0 {
 		c.Old = &inode.Payload{Ref: *from}

@@ -234,10 +234,7 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		if from.Same(to) || v.walk.content != diff.ContentAlways && v.walk.proven(from, to) {
 			return 0, nil
 		}
-		return inode.Pair{
-			Ctx: v.ctx, Old: from, New: to, PastSize: v.walk.overlay,
-			Extents: v.walk.shares(from, to), Content: v.walk.content,
-		}.Compare()
+		return v.walk.pair(v.ctx, from, to).Compare()
 	})
 	if err == nil && to != nil && to.IsDir() {
 		child = &node{path: path, new: to.Child()}
@@ -245,10 +242,14 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 			child.old = from.Child()
 		}
 	}
-	if err == nil && inode.Wants(v.walk.want, &change, to, child != nil, false) {
-		carried = carry(&change, from, to)
+	if err == nil && v.walk.want != nil {
+		carried = carry(v.walk.want, &change, from, to, child != nil)
 	}
 	return change, carried, child, err
+}
+
+func (e *walk) pair(ctx context.Context, from, to *inode.Ref) inode.Pair {
+	return inode.Pair{Ctx: ctx, Old: from, New: to, PastSize: e.overlay, Extents: e.shares(from, to), Content: e.content}
 }
 
 // lookup returns what a listed name leads to, nil if nothing.

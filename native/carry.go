@@ -8,12 +8,14 @@ import (
 // carry notes what it takes to carry an entry elsewhere, if it is to be.
 func (w *walk) carry(n *node, at place, from, to *object, f *found) {
 	if !inode.Wants(w.want, &f.change, to.ref(), f.child != nil, n.hides) {
+		f.change = diff.Change{}
 		return
 	}
 	f.carried = &inode.Carried{}
 	if to == nil {
 		return
 	}
+	f.change.Entry = to.meta.Entry() // also if nothing changed
 	f.carried.Payload = w.payload(at, to)
 	f.carried.Lower = to.layer > 0
 	if from == nil || !from.meta.IsDir() || !to.meta.IsDir() {

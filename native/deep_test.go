@@ -169,4 +169,15 @@ func deep(t *testing.T, dir string) {
 			t.Errorf("%d workers: usage %+v, %.300v", workers, u, err)
 		}
 	}
+	e, err := native.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for path, want := range map[string]string{strings.Repeat("/d", depth) + "/f": "C /d", "/moved/f": "A /moved/f", strings.Repeat("/d", depth+1): ""} {
+		x, err := e.Explain(t.Context(), path, diff.Options{})
+		if err != nil || (x.Change != nil) != (want != "") || x.Change != nil && !strings.HasPrefix(x.Change.String(), want) {
+			t.Errorf("explained %.40s…: %v, %.300v", path, x.Change != nil, err)
+		}
+	}
 }

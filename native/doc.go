@@ -4,6 +4,9 @@
 // the lower layers (the new view), and descends only where the two can differ:
 // its cost follows the upper layer, not the image.
 //
+// [Engine.Explain] looks up one path in the same way and tells what it met in
+// each layer.
+//
 // What marks mean is decided by the stack's [diff.Features], as mount options
 // decide it, and never by what the layers hold: the user.overlay.* attributes
 // of an overlay mounted without userxattr are data. Some marks older kernels take

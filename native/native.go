@@ -128,19 +128,25 @@ func (e *Engine) Carry(ctx context.Context, opts diff.Options, want diff.Want, u
 // walk compares the views; nil wants nothing but changes.
 func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) func(*fswalk.Pool) iter.Seq2[inode.Found, error] {
 	return func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w := walk{resolver: resolver{marks: e.marks, features: e.features}, content: opts.Content, want: want}
-		for i, l := range e.layers {
-			w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
-		}
-		for _, l := range e.data {
-			w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
-		}
-		if e.index != nil {
-			w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
-		}
-		root := node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
+		w, root := e.newWalk(pool, opts.Content)
+		w.want = want
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}
+}
+
+// newWalk returns a walk and its root.
+func (e *Engine) newWalk(pool *fswalk.Pool, content diff.Content) (*walk, node) {
+	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, content: content}
+	for i, l := range e.layers {
+		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
+	}
+	for _, l := range e.data {
+		w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
+	}
+	if e.index != nil {
+		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
+	}
+	return w, node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 }
 
 // walk is one walk over the stack.
@@ -276,25 +282,12 @@ func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *item
 }
 
 func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lookup) (f found, err error) {
-	view := merged{lowers: n.new.lowers}
-	if nm.inUpper {
-		view.upper = n.new.upper
-	}
-	to, err := l.resolve(view, nm.name, true)
-	if err != nil {
-		return f, err
-	}
-	from, err := l.resolve(merged{lowers: n.old}, nm.name, false)
+	from, to, err := l.resolveBoth(n, nm)
 	if err != nil {
 		return f, err
 	}
 	f.change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
-		if from.meta.Same(to.meta) && from.sameContent(to) {
-			return 0, nil
-		}
-		return comparison{Pair: inode.Pair{
-			Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
-		}, lookup: l, from: from, to: to}.compare()
+		return w.differ(ctx, l, from, to)
 	})
 	if err != nil {
 		return f, err
@@ -309,9 +302,40 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		}
 	}
 	if w.want != nil {
-		w.carry(n, place{view, nm.name}, from, to, &f)
+		w.carry(n, place{n.view(nm), nm.name}, from, to, &f)
 	}
 	return f, nil
+}
+
+// view returns what the new view consists of at a name's directory.
+func (n *node) view(nm name) merged {
+	if nm.inUpper {
+		return n.new
+	}
+	return merged{lowers: n.new.lowers}
+}
+
+// resolveBoth looks one name up in both views.
+func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
+	if to, err = l.resolve(n.view(nm), nm.name, true); err != nil {
+		return nil, nil, err
+	}
+	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)
+	return from, to, err
+}
+
+// differ returns in what two objects differ.
+func (w *walk) differ(ctx context.Context, l *lookup, from, to *object) (diff.What, error) {
+	if from.meta.Same(to.meta) && from.sameContent(to) {
+		return 0, nil
+	}
+	return w.comparison(ctx, l, from, to).compare()
+}
+
+func (w *walk) comparison(ctx context.Context, l *lookup, from, to *object) comparison {
+	return comparison{Pair: inode.Pair{
+		Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
+	}, lookup: l, from: from, to: to}
 }
 
 var _ diff.Carrier = (*Engine)(nil)

@@ -69,6 +69,7 @@ func (o *object) ref() *inode.Ref {
 // read of a name for the one view when it comes to the other.
 type lookup struct {
 	*resolver
+	trace   *trace // nil: nobody asks how names were found
 	probes  arena[probe]
 	hits    arena[hit]
 	objects arena[object]
@@ -139,6 +140,9 @@ func (h *hit) part() part { return part{layer: h.layer, dir: h.dir} }
 // the view has no such name. inNew: the view is the new one, which heeds the
 // index. Errors that the kernel's lookup would return are [MarkError].
 func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error) {
+	if l.trace != nil {
+		l.trace.inNew = inNew
+	}
 	st := state{want: name}
 	var up *hit
 	var err error
@@ -258,8 +262,14 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			return nil, markError(st.blame(name), l.marks.Redirect, "it has a component "+name, syscall.EACCES)
 		}
 		p, err := l.probe(dir, name)
-		if err != nil || p.absent {
+		if err != nil {
 			return nil, err
+		}
+		if l.trace != nil {
+			l.trace.met(layer, st.want, p)
+		}
+		if p.absent {
+			return nil, nil //nolint:nilnil // absence is an answer
 		}
 		final := k == len(names)-1
 		isDir := p.ref.IsDir()

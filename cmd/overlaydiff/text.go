@@ -15,7 +15,15 @@ import (
 
 // bytes writes a size for people, with the exact number where that says more.
 func bytes(n int64) string {
-	const unit = 1024
+	if n < unit {
+		return shortBytes(n)
+	}
+	return shortBytes(n) + " (" + count(n) + " bytes)"
+}
+
+const unit = 1024
+
+func shortBytes(n int64) string {
 	if n < unit {
 		return count(n) + " B"
 	}
@@ -23,7 +31,7 @@ func bytes(n int64) string {
 	for ; f >= unit && i < 5; i++ {
 		f /= unit
 	}
-	return fmt.Sprintf("%.1f %ciB (%s bytes)", f, "KMGTPE"[i], count(n))
+	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[i])
 }
 
 // count writes a number with separators: 1,234,567.

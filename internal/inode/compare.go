@@ -55,11 +55,11 @@ type xattr struct{ name, visible string }
 
 // SameXattrs implements [diff.Parts].
 func (p Pair) SameXattrs() (bool, error) {
-	from, err := p.xattrs(p.Old)
+	from, err := p.xattrs(p.Old, false)
 	if err != nil {
 		return false, err
 	}
-	to, err := p.xattrs(p.New)
+	to, err := p.xattrs(p.New, false)
 	if err != nil || len(from) != len(to) {
 		return false, err
 	}
@@ -75,7 +75,9 @@ func (p Pair) SameXattrs() (bool, error) {
 	return true, nil
 }
 
-func (p Pair) xattrs(r *Ref) ([]xattr, error) {
+// xattrs returns the attributes that the view shows, by name; those that never
+// count only if all are asked for.
+func (p Pair) xattrs(r *Ref, all bool) ([]xattr, error) {
 	var names []string
 	err := r.Dir.Use(func(fd int) (err error) {
 		names, err = sys.ListXattr(fd, r.Name)
@@ -90,7 +92,7 @@ func (p Pair) xattrs(r *Ref) ([]xattr, error) {
 		if p.Visible != nil {
 			x.visible, ok = p.Visible(name)
 		}
-		if ok && !diff.IgnoresXattr(x.visible) {
+		if ok && (all || !diff.IgnoresXattr(x.visible)) {
 			list = append(list, x)
 		}
 	}

@@ -192,3 +192,32 @@ func TestChanges_Races(t *testing.T) {
 		t.Errorf("strict: %q, %v", got, err)
 	}
 }
+
+func TestSettle(t *testing.T) {
+	boom, told := errors.New("boom"), errors.New("told")
+	for _, test := range []struct {
+		raced bool
+		err   error
+		want  error // nil: none
+	}{
+		{false, nil, nil},
+		{true, nil, told},
+		{false, boom, boom},
+		{true, boom, boom},
+	} {
+		opts := diff.Options{OnRace: func(string) error { return told }}
+		if err := Settle("explain", "/f", test.raced, test.err, opts); !errors.Is(err, test.want) {
+			t.Errorf("%+v: %v", test, err)
+		}
+	}
+	if err := Settle("explain", "/f", true, nil, diff.Options{}); err != nil {
+		t.Errorf("a race that nobody asks for: %v", err)
+	}
+	var race *diff.RaceError
+	if err := Settle("explain", "/f", true, syscall.ENOENT, diff.Options{}); !errors.As(err, &race) || race.Path != "/f" {
+		t.Errorf("what never stays is %v", err)
+	}
+	if err := Settle("explain", "/a\nb", false, boom, diff.Options{}); err == nil || err.Error() != `explain "/a\nb": boom` {
+		t.Error(err)
+	}
+}

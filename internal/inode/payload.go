@@ -51,7 +51,7 @@ func (p *Payload) Target() (string, error) {
 
 // Xattrs implements [diff.Payload].
 func (p *Payload) Xattrs() ([]diff.Xattr, error) {
-	names, err := Pair{Visible: p.Visible}.xattrs(&p.Ref)
+	names, err := Pair{Visible: p.Visible}.xattrs(&p.Ref, false)
 	if err != nil {
 		return nil, Raced(err)
 	}
@@ -79,8 +79,6 @@ type Carried struct {
 // something to carry. hides: it is in a directory that hides the old view's.
 func Wants(want *diff.Want, change *diff.Change, to *Ref, descended, hides bool) bool {
 	switch {
-	case want == nil:
-		return false
 	case descended:
 		return true
 	case want.Links == nil:

@@ -2,6 +2,7 @@ package inode
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"syscall"
 
@@ -115,3 +116,17 @@ func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change 
 
 // Race is what is found at a path that vanished while it was read.
 func Race(path string) Found { return Found{Raced: true, Change: diff.Change{Path: path}} }
+
+// Settle is what op on a single path returns after its attempts, of which err is
+// the last error: what was too fast to be read is a [diff.RaceError].
+func Settle(op, path string, raced bool, err error, opts diff.Options) error {
+	switch {
+	case err != nil && !Vanished(err):
+		return fmt.Errorf("%s %s: %w", op, diff.QuotePath(path), err)
+	case err != nil:
+		return &diff.RaceError{Path: path}
+	case raced && opts.OnRace != nil:
+		return opts.OnRace(path)
+	}
+	return nil
+}
