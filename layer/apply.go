@@ -255,7 +255,7 @@ func (a *applier) entries(ctx context.Context, in *input) error {
 		}
 		*a.touched = true
 		if err := a.entry(ctx, h, t); err != nil {
-			return fmt.Errorf("entry %s: %w", diff.QuotePath(h.Name), err)
+			return fmt.Errorf("entry %s: %w", quote(h.Name), in.wrong(err, a.out.Entries))
 		}
 		a.out.Entries++
 	}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"syscall"
 
-	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -170,7 +169,7 @@ func dropACLs(fd int) error {
 func (a *applier) link(p place, unsafeTarget string) error {
 	path, err := clean(unsafeTarget)
 	if err != nil {
-		return fmt.Errorf("hard link to %s: %w", diff.QuotePath(unsafeTarget), err)
+		return fmt.Errorf("hard link to %s: %w", quote(unsafeTarget), err)
 	}
 	parent, name := split(path)
 	from, err := a.tree.dir(parent, false)
@@ -180,15 +179,15 @@ func (a *applier) link(p place, unsafeTarget string) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("hard link to %s, which is not in the tree (a link comes after what it leads to): %w", diff.QuotePath(unsafeTarget), err)
+		return fmt.Errorf("hard link to %s, which is not in the tree (a link comes after what it leads to): %w", quote(unsafeTarget), err)
 	case err != nil:
-		return fmt.Errorf("hard link to %s: %w", diff.QuotePath(unsafeTarget), err)
+		return fmt.Errorf("hard link to %s: %w", quote(unsafeTarget), err)
 	case name == "" || st.Format() == sys.Directory:
-		return fmt.Errorf("hard link to %s, which is a directory: %w", diff.QuotePath(unsafeTarget), syscall.EPERM)
+		return fmt.Errorf("hard link to %s, which is a directory: %w", quote(unsafeTarget), syscall.EPERM)
 	}
 	if a.opts.Form == Overlay {
 		if is, err := a.marks.Is(from.fd, name, &st); err != nil || is {
-			return fmt.Errorf("hard link to %s, which is a whiteout: %w", diff.QuotePath(unsafeTarget), errors.Join(err, fs.ErrNotExist))
+			return fmt.Errorf("hard link to %s, which is a whiteout: %w", quote(unsafeTarget), errors.Join(err, fs.ErrNotExist))
 		}
 	}
 	if sys.StatAt(p.d.fd, p.name, sys.StatInode, &now) == nil && now.Dev == st.Dev && now.Ino == st.Ino {

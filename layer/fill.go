@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -149,7 +148,7 @@ func (fl *filler) fail(f *file, err error) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	if fl.err == nil {
-		fl.err = fmt.Errorf("entry %s: %w", diff.QuotePath(f.path), err)
+		fl.err = fmt.Errorf("entry %s: %w", quote(f.path), err)
 		fl.failed.Store(true)
 	}
 }

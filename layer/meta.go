@@ -70,7 +70,7 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 		}
 		mapped, err := a.ids.xattr(name, []byte(value))
 		if err != nil {
-			return fmt.Errorf("extended attribute %s: %w", diff.QuotePath(name), err)
+			return fmt.Errorf("extended attribute %s: %w", quote(name), err)
 		}
 		m.xattrs = append(m.xattrs, attribute{stored, mapped})
 	}
@@ -109,7 +109,7 @@ func (a *applier) stored(name string) (string, error) {
 	case !mark || a.onto && a.opts.Form == Plain:
 		return name, nil
 	case a.opts.Form == Plain:
-		return "", fmt.Errorf("extended attribute %s is a mark of overlayfs, which would mean something if this tree became a layer: apply in overlay form, or without such attributes", diff.QuotePath(name))
+		return "", fmt.Errorf("extended attribute %s is a mark of overlayfs, which would mean something if this tree became a layer: apply in overlay form, or without such attributes", quote(name))
 	}
 	return a.marks.Prefix + "overlay." + rest, nil
 }
@@ -156,7 +156,7 @@ func (m *meta) chownError(path string, err error) error {
 func (m *meta) setXattrs(fd int, name, path string) error {
 	for _, x := range m.xattrs {
 		if err := sys.SetXattr(fd, name, x.name, x.value); err != nil {
-			return pathError("setxattr", path, fmt.Errorf("%s: %w%s", diff.QuotePath(x.name), err, xattrRemedy(err)))
+			return pathError("setxattr", path, fmt.Errorf("%s: %w%s", quote(x.name), err, xattrRemedy(err)))
 		}
 	}
 	return nil

@@ -54,20 +54,17 @@ func isClean(name string) bool {
 	return true
 }
 
-// inRoot returns the path that the target of a symbolic link in the directory at
-// path dir stands for, if the tree's root is the root directory.
+// inRoot returns where the target of a symbolic link in the directory at path dir
+// leads if the tree's root is the root directory. It keeps "..", which depends on
+// what is there.
 func inRoot(dir, target string) string {
 	if strings.HasPrefix(target, "/") {
 		dir = ""
 	}
 	var names []string
 	for name := range strings.SplitSeq(dir+"/"+target, "/") {
-		switch {
-		case name == "", name == ".":
-		case name != "..":
+		if name != "" && name != "." {
 			names = append(names, name)
-		case len(names) > 0:
-			names = names[:len(names)-1]
 		}
 	}
 	return strings.Join(names, "/")

@@ -71,7 +71,8 @@ func newDir(fd int, path string) (*dir, error) {
 }
 
 // dir opens the directory at a path of [clean]; those that are missing are made
-// if make says so.
+// if make says so. Symbolic links are followed as if the root of the tree were the
+// root directory.
 func (t *tree) dir(path string, make bool) (*dir, error) { return t.walk(path, make, maxLinks) }
 
 func (t *tree) walk(path string, make bool, links int) (*dir, error) {
@@ -82,7 +83,7 @@ func (t *tree) walk(path string, make bool, links int) (*dir, error) {
 	fd, err := -1, error(syscall.ENAMETOOLONG)
 	if len(path) < maxPath {
 		fd, err = sys.OpenDirBelow(from.fd, rest, sys.NoLinks)
-		if errors.Is(err, syscall.ELOOP) {
+		if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EXDEV) { // EXDEV: ".." in the target of a link
 			fd, err = sys.OpenDirBelow(t.root.fd, path, sys.InRoot)
 		}
 	}
@@ -103,6 +104,13 @@ func (t *tree) walk(path string, make bool, links int) (*dir, error) {
 
 // step opens, or makes, one name in a directory.
 func (t *tree) step(d *dir, path, name string, make bool, links int) (*dir, error) {
+	if name == ".." { // the kernel knows what is above, now that there is something
+		fd, err := sys.OpenDirBelow(t.root.fd, path, sys.InRoot)
+		if err != nil {
+			return nil, dirError(path, err)
+		}
+		return t.keep(fd, path)
+	}
 	fd, err := sys.OpenDirBelow(d.fd, name, sys.NoLinks)
 	switch {
 	case err == nil:
@@ -229,7 +237,16 @@ func display(path string) string {
 	if path == forgotten {
 		return "a directory"
 	}
-	return diff.QuotePath("/" + path)
+	return quote("/" + path)
+}
+
+// quote is diff.QuotePath that leaves out the middle of what nobody would read.
+func quote(unsafeName string) string {
+	const most = 300
+	if n := len(unsafeName); n > 2*most {
+		return fmt.Sprintf("%s…(%d bytes)…%s", diff.QuotePath(unsafeName[:most]), n-2*most, diff.QuotePath(unsafeName[n-most:]))
+	}
+	return diff.QuotePath(unsafeName)
 }
 
 // dirError says why there is no directory at path.

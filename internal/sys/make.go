@@ -24,10 +24,8 @@ const (
 // Nothing leads out of dirfd, into another mount (EXDEV) or through the links of
 // /proc. openat2 is Linux 5.6.
 func OpenDirBelow(dirfd int, path string, resolve uint64) (int, error) {
-	how := unix.OpenHow{Flags: dirFlags, Resolve: resolve | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
-	if resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
-		how.Flags &^= unix.O_NOFOLLOW
-	}
+	// Without O_NOFOLLOW, which makes a link at the end ENOTDIR: ELOOP tells more.
+	how := unix.OpenHow{Flags: dirFlags &^ unix.O_NOFOLLOW, Resolve: resolve | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
 	var fd int
 	var err error
 	// EAGAIN: something was renamed or mounted meanwhile, anywhere, and the kernel
