@@ -78,9 +78,9 @@ type Applied struct {
 	Bytes     int64 // of regular files, holes included
 	Whiteouts int64 // names removed or marked as removed, whether or not they were there
 	Opaque    int64 // directories whose content of lower layers is hidden
-	// Skipped counts what was left out: devices, extended attributes by the options'
-	// choice or bound to another host (security.selinux, ima and evm), and aufs' own
-	// files.
+	// Skipped counts what was left out: devices and extended attributes by choice of
+	// the options, attributes bound to another host (security.selinux, ima and evm),
+	// access control lists in GNU tar's text form alone, and aufs' own files.
 	Skipped int64
 	// Inexpressible counts what the form can't say: the Overlay form can't hide what
 	// is below the root directory itself, the kernel ignores that mark.

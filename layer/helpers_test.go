@@ -1,5 +1,11 @@
 package layer_test
 
-import "github.com/opencontainers/go-digest"
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
 
 func digestOf(b []byte) digest.Digest { return digest.FromBytes(b) }
+
+func sortStrings(s []string) { slices.Sort(s) }

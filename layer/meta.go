@@ -29,6 +29,10 @@ type attribute struct {
 // paxXattr begins the names of records that have extended attributes.
 const paxXattr = "SCHILY.xattr."
 
+// textACLs are the records of GNU tar --acls, which name users of the system that
+// wrote them, and the attributes that say the same in numbers.
+var textACLs = map[string]string{"SCHILY.acl.access": aclAccess, "SCHILY.acl.default": aclDefault}
+
 func (a *applier) metadata(h *tar.Header) (m meta, err error) {
 	if m.uid, err = a.ids.users.of(int64(h.Uid)); err != nil {
 		return m, err
@@ -57,6 +61,9 @@ func timespec(t time.Time) sys.Timespec {
 func (a *applier) xattrs(h *tar.Header, m *meta) error {
 	for record, value := range h.PAXRecords {
 		name, ok := strings.CutPrefix(record, paxXattr)
+		if acl, text := textACLs[record]; text && h.PAXRecords[paxXattr+acl] == "" {
+			a.out.Skipped++
+		}
 		if !ok {
 			continue
 		}
@@ -74,11 +81,6 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 		}
 		m.xattrs = append(m.xattrs, attribute{stored, mapped})
 	}
-	acls, err := a.textACLs(h)
-	if err != nil {
-		return err
-	}
-	m.xattrs = append(m.xattrs, acls...)
 	slices.SortFunc(m.xattrs, func(x, y attribute) int {
 		if last := (x.name == capabilities); last != (y.name == capabilities) {
 			if last {
