@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/internal/scratch"
 )
 
 // childName is the name under which the program is started again, childDir what
@@ -53,7 +55,7 @@ func serve() int {
 // reopen opens the directory for this process in the scratch directory fd, which
 // was opened in another mount namespace: layers must be in that of who mounts.
 // fd stays open, for the lock.
-func reopen(fd int) (*scratch, error) {
+func reopen(fd int) (*scratch.Dir, error) {
 	path, err := os.Readlink(fdPath(fd))
 	if err != nil {
 		return nil, bare(err)
@@ -70,7 +72,7 @@ func reopen(fd int) (*scratch, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
-	return &scratch{fd: f}, nil
+	return &scratch.Dir{File: f}, nil
 }
 
 func childMount(s *session) error {

@@ -66,7 +66,7 @@ func (s *session) whyNoMount(err error) error {
 	}
 	dir := s.dir
 	if dir == nil { // in the process in a new user namespace
-		dir = s.scratch.fd
+		dir = s.scratch.File
 	}
 	switch {
 	case errors.Is(err, unix.EINVAL) && sys.IsOverlay(int(dir.Fd())):

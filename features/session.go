@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/overlaydiff/overlaydiff/internal/scratch"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -16,7 +17,7 @@ type session struct {
 	outside  *os.File // the directory in the caller's mount namespace
 	here     key      // what answers depend on
 	dir      *os.File // the directory in the namespace of the probes
-	scratch  *scratch
+	scratch  *scratch.Dir
 	scratchE error // why there is none
 	places   int
 	// trusted is whether overlayfs's marks are in trusted.*, as they are where
@@ -57,9 +58,9 @@ func (s *session) open(dir string) (err error) {
 func expectTrusted() bool { return sys.SeesTrusted() || initialUserns() && hasSysAdmin() }
 
 // scratchDir makes the scratch directory at the first call.
-func (s *session) scratchDir() (*scratch, error) {
+func (s *session) scratchDir() (*scratch.Dir, error) {
 	if s.scratch == nil && s.scratchE == nil {
-		s.scratch, s.scratchE = newScratch(s.dir)
+		s.scratch, s.scratchE = scratch.New(s.dir, scratchPrefix)
 		if s.scratchE != nil {
 			s.scratchE = fmt.Errorf("make a scratch directory: %w", bare(s.scratchE))
 		}
@@ -90,7 +91,7 @@ func (s *session) close() error {
 		}
 	}
 	if s.scratch != nil {
-		err = errors.Join(err, s.scratch.remove(s.outside))
+		err = errors.Join(err, s.scratch.Remove(s.outside))
 	}
 	if s.dir != nil {
 		err = errors.Join(err, s.dir.Close())

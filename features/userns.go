@@ -97,13 +97,13 @@ func (u *userns) start(ctx context.Context, s *session) {
 		u.err = unsure(err)
 		return
 	}
-	if err := os.Mkdir(sc.path()+"/"+childDir, 0o755); err != nil {
+	if err := os.Mkdir(sc.Path()+"/"+childDir, 0o755); err != nil {
 		u.err = unsure(bare(err))
 		return
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = []string{childName}
-	cmd.ExtraFiles = []*os.File{sc.fd} // with its lock
+	cmd.ExtraFiles = []*os.File{sc.File} // with its lock
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},

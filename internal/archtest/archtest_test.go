@@ -32,16 +32,17 @@ floor ground
 	internal/sys:      golang.org/x/sys/unix
 	internal/fswalk:   internal/sys
 	internal/inode:    diff internal/sys internal/fswalk
+	internal/scratch:
 
 floor encodings and mounts
 	whiteout:          diff internal/sys github.com/pkg/xattr
 	mountutil:         diff internal/sys golang.org/x/sys/unix github.com/moby/sys/mountinfo
 
 floor engines and their peers
-	features:          diff whiteout mountutil internal/sys github.com/pkg/xattr golang.org/x/sys/unix
+	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
 	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
 	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	layer:             diff whiteout internal/sys internal/inode
+	layer:             diff whiteout internal/sys internal/inode internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
 	stores:            diff mountutil

@@ -1,0 +1,117 @@
+package layer
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Compression is how a layer's tar is packed.
+type Compression string
+
+// The compressions of OCI layers (image-spec, layer.md, "+gzip Media Types" and
+// "+zstd Media Types").
+const (
+	None Compression = "none"
+	Gzip Compression = "gzip"
+	Zstd Compression = "zstd"
+)
+
+// ParseCompression returns the compression of that name; "" is None.
+func ParseCompression(s string) (Compression, error) {
+	switch c := Compression(s); c {
+	case "":
+		return None, nil
+	case None, Gzip, Zstd:
+		return c, nil
+	}
+	return "", fmt.Errorf("unknown compression %q: want %s, %s or %s", s, None, Gzip, Zstd)
+}
+
+// MediaType returns the OCI media type of a layer so compressed.
+func (c Compression) MediaType() string {
+	switch c {
+	case Gzip:
+		return imagespec.MediaTypeImageLayerGzip
+	case Zstd:
+		return imagespec.MediaTypeImageLayerZstd
+	default:
+		return imagespec.MediaTypeImageLayer
+	}
+}
+
+// newWriter returns what compresses to w, which Close does not close. Level is
+// that of the format's own tool, 0 its default. Equal input gives equal output
+// of one version of this program, whatever the number of processors.
+func (c Compression) newWriter(w io.Writer, level int) (io.WriteCloser, error) {
+	switch c {
+	case None, "":
+		return nopCloser{w}, nil
+	case Gzip:
+		return newGzipWriter(w, level)
+	case Zstd:
+		l := zstd.SpeedDefault
+		if level != 0 {
+			l = zstd.EncoderLevelFromZstd(level)
+		}
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(l))
+	}
+	return nil, fmt.Errorf("unknown compression %q", c)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// maxWindow bounds what a zstd frame may have the decoder remember: what zstd -d
+// allows, and its highest level needs.
+const maxWindow = 128 << 20
+
+// magics begin compressed data.
+var magics = []struct {
+	magic string
+	c     Compression
+}{
+	{"\x1f\x8b", Gzip},
+	{"\x28\xb5\x2f\xfd", Zstd},
+	{"BZh", "bzip2"},
+	{"\xfd7zXZ\x00", "xz"},
+}
+
+// newReader finds out how r is compressed and returns its content. The reader must
+// be closed, which does not close r.
+func newReader(r io.Reader) (io.ReadCloser, Compression, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	head, err := b.Peek(6)
+	if err != nil && err != io.EOF {
+		return nil, "", err
+	}
+	c := None
+	for _, m := range magics {
+		if bytes.HasPrefix(head, []byte(m.magic)) {
+			c = m.c
+		}
+	}
+	switch {
+	case len(head) == 0:
+		return nil, "", errors.New("the layer is empty: not even the end of an archive is there")
+	case c == None:
+		return io.NopCloser(b), c, nil
+	case c == Gzip:
+		z, err := gzip.NewReader(b)
+		return z, c, err
+	case c == Zstd:
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, c, err
+		}
+		return z.IOReadCloser(), c, nil
+	}
+	return nil, c, fmt.Errorf("the layer is compressed with %s, which OCI layers are not: unpack it first", c)
+}

@@ -1,0 +1,190 @@
+package layer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+const (
+	chunkSize  = 1 << 20  // what one worker writes at a time
+	chunks     = 12       // in memory, read and not yet written
+	holeSize   = 64 << 10 // zeros that are left out, so that sparse files stay so
+	maxFillers = 8
+)
+
+// filler writes the content of files, which are made already, and sets their
+// metadata. Everything about names happens in the order of the archive, before;
+// so it does not matter when a file is filled, nor what became of its name.
+type filler struct {
+	jobs    chan chunk
+	free    chan []byte
+	workers sync.WaitGroup
+	once    sync.Once
+	failed  atomic.Bool
+	mu      sync.Mutex
+	err     error // the first
+}
+
+// file is a new file that is being filled.
+type file struct {
+	fd       int
+	path     string
+	size     int64
+	meta     meta
+	inherits bool         // it got an access control list of its directory
+	parts    atomic.Int32 // chunks not yet written, and one while they are read
+	sparse   atomic.Bool
+	broken   atomic.Bool // content is missing
+}
+
+type chunk struct {
+	f   *file
+	b   []byte
+	off int64
+}
+
+// errFill says that the filler has the error.
+var errFill = errors.New("a file could not be written")
+
+func newFiller() *filler {
+	fl := &filler{jobs: make(chan chunk, chunks), free: make(chan []byte, chunks)}
+	for range chunks {
+		fl.free <- nil
+	}
+	for range min(runtime.GOMAXPROCS(0), maxFillers) {
+		fl.workers.Go(fl.work)
+	}
+	return fl
+}
+
+// wait ends the workers when all files are done, and returns the first error.
+func (fl *filler) wait() error {
+	fl.once.Do(func() { close(fl.jobs) })
+	fl.workers.Wait()
+	return fl.err
+}
+
+// fill reads the content of f and has it written. It takes over the descriptor.
+// n is what was read.
+func (fl *filler) fill(ctx context.Context, f *file, r io.Reader) (n int64, err error) {
+	f.parts.Store(1)
+	whole := false
+	defer func() { // also after a panic of the reader
+		if !whole {
+			f.broken.Store(true)
+		}
+		fl.part(f)
+	}()
+	if f.size > chunkSize { // also says early what the file system can't hold
+		if err := sys.Truncate(f.fd, f.size); err != nil {
+			return 0, pathError("ftruncate", f.path, err)
+		}
+	}
+	for n < f.size {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		if fl.failed.Load() {
+			return n, errFill
+		}
+		b := <-fl.free
+		if b == nil {
+			b = make([]byte, chunkSize)
+		}
+		m, err := io.ReadFull(r, b[:min(chunkSize, f.size-n)])
+		if err != nil {
+			fl.free <- b
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return n, err
+		}
+		f.parts.Add(1)
+		fl.jobs <- chunk{f, b[:m], n}
+		n += int64(m)
+	}
+	whole = true
+	return n, nil
+}
+
+func (fl *filler) work() {
+	for c := range fl.jobs {
+		if !fl.failed.Load() && !c.f.broken.Load() {
+			if err := c.f.write(c.b, c.off); err != nil {
+				c.f.broken.Store(true)
+				fl.fail(c.f, pathError("write", c.f.path, err))
+			}
+		} else {
+			c.f.broken.Store(true)
+		}
+		fl.free <- c.b[:cap(c.b)]
+		fl.part(c.f)
+	}
+}
+
+// part is called when a chunk is written; the last finishes the file.
+func (fl *filler) part(f *file) {
+	if f.parts.Add(-1) > 0 {
+		return
+	}
+	defer sys.Close(f.fd)
+	if f.broken.Load() {
+		return
+	}
+	if err := f.finish(); err != nil {
+		fl.fail(f, err)
+	}
+}
+
+func (fl *filler) fail(f *file, err error) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if fl.err == nil {
+		fl.err = fmt.Errorf("entry %s: %w", quote(f.path), err)
+		fl.failed.Store(true)
+	}
+}
+
+var zeros [holeSize]byte
+
+// write writes b at off, which is a multiple of holeSize, without blocks of zeros.
+func (f *file) write(b []byte, off int64) error {
+	start := 0
+	for i := 0; i+holeSize <= len(b); i += holeSize {
+		if !bytes.Equal(b[i:i+holeSize], zeros[:]) {
+			continue
+		}
+		f.sparse.Store(true)
+		if err := sys.PwriteFull(f.fd, b[start:i], off+int64(start)); err != nil {
+			return err
+		}
+		start = i + holeSize
+	}
+	return sys.PwriteFull(f.fd, b[start:], off+int64(start))
+}
+
+// finish sets the metadata, after the content: writing takes capabilities away.
+func (f *file) finish() error {
+	if f.sparse.Load() {
+		if err := sys.Truncate(f.fd, f.size); err != nil {
+			return pathError("ftruncate", f.path, err)
+		}
+	}
+	if f.inherits {
+		if err := sys.RemoveXattr(f.fd, "", aclAccess); err != nil {
+			return pathError("removexattr", f.path, err)
+		}
+	}
+	if err := f.meta.setFD(f.fd, f.path); err != nil {
+		return err
+	}
+	return pathError("utimensat", f.path, sys.SetTimesAt(f.fd, "", f.meta.atime, f.meta.mtime))
+}
