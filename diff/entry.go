@@ -90,10 +90,11 @@ func when(cond bool, w What) What {
 // IgnoresXattr reports whether an extended attribute never counts as a change.
 // A security module chooses security.selinux anew when overlayfs copies a file
 // up, and security.ima and security.evm are bound to the inode: they differ
-// where nobody changed anything.
+// where nobody changed anything. XFS shows ACLs twice; they are compared by the
+// name that they have everywhere.
 func IgnoresXattr(name string) bool {
 	switch name {
-	case "security.selinux", "security.ima", "security.evm":
+	case "security.selinux", "security.ima", "security.evm", "trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT":
 		return true
 	}
 	return false

@@ -53,7 +53,7 @@ const (
 
 // ApplyOptions are the options of [Apply].
 type ApplyOptions struct {
-	Form Form // required
+	Form Form // "" means [Plain]
 	// UserXattr: overlays with this tree as a layer are mounted with userxattr, so
 	// their marks are user.overlay.* attributes.
 	UserXattr bool
@@ -67,6 +67,9 @@ type ApplyOptions struct {
 	UIDs, GIDs []IDMap
 	// Xattrs chooses among the extended attributes in the layer.
 	Xattrs Xattrs
+	// KeepMarks sets attributes that are named like overlayfs's marks in a Plain tree,
+	// too, which must never become a layer then.
+	KeepMarks bool
 	// SkipDevices leaves out character and block devices, which in a user namespace
 	// nobody may make.
 	SkipDevices bool
@@ -143,7 +146,7 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // user.overlay.* with UserXattr) are a program's own data and must not become marks. The
 // Overlay form stores them escaped, as the kernel does since 6.7. The Plain form sets
 // them if dir is on an overlay, where the kernel escapes them, and refuses them
-// elsewhere, for the tree may become a layer. Devices 0:0 are whiteouts, so they are
+// elsewhere, for the tree may become a layer, unless KeepMarks says otherwise. Devices 0:0 are whiteouts, so they are
 // refused.
 //
 // Apply needs the privileges to change owners and make devices: root, or root of
@@ -153,6 +156,9 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // Memory is bounded, but for one entry (16 bytes and what a map needs) per name when dir is
 // not empty, and for the window of a zstd archive.
 func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (Applied, error) {
+	if opts.Form == "" {
+		opts.Form = Plain
+	}
 	if err := opts.check(); err != nil {
 		return Applied{}, err
 	}

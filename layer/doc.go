@@ -1,6 +1,11 @@
 // Package layer reads and writes OCI image layers: tar archives of what a layer
 // changes, with whiteouts for what it removes.
 //
+// [Export] writes the changes that an engine finds as such an archive, as a
+// stream: parents before children, hard links as links, extended attributes and
+// times to the nanosecond as PAX records where there are any. Equal views give
+// equal bytes, whichever engine reads them.
+//
 // [Apply] unpacks a layer into a directory, either as programs see the tree
 // ([Plain]) or as a layer directory of overlayfs ([Overlay]). What a layer says
 // is untrusted: no name in it, and no symbolic link that it or an earlier layer

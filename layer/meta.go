@@ -108,7 +108,7 @@ func (a *applier) wants(name string) bool {
 func (a *applier) stored(name string) (string, error) {
 	rest, mark := strings.CutPrefix(name, a.marks.Prefix)
 	switch {
-	case !mark || a.onto && a.opts.Form == Plain:
+	case !mark || a.opts.Form == Plain && (a.onto || a.opts.KeepMarks):
 		return name, nil
 	case a.opts.Form == Plain:
 		return "", fmt.Errorf("extended attribute %s is a mark of overlayfs, which would mean something if this tree became a layer: apply in overlay form, or without such attributes", quote(name))

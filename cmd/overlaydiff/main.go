@@ -117,7 +117,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 4 not supported here.`,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), explainCommand(), probeCommand())
+	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), explainCommand(), probeCommand())
 	return root
 }
 

@@ -95,6 +95,7 @@ type statusLine struct {
 	wait sync.WaitGroup
 	mu   sync.Mutex
 	seen int64
+	size int64
 }
 
 func newStatus(w io.Writer, doing string) *statusLine {
@@ -125,11 +126,14 @@ func (s *statusLine) show(doing string) {
 		}
 		shown = true
 		s.mu.Lock()
-		seen := s.seen
+		seen, size := s.seen, s.size
 		s.mu.Unlock()
 		line := fmt.Sprintf("%s, %.0f s", doing, time.Since(start).Seconds())
 		if seen > 0 {
 			line += ", " + plural(seen, "change", "changes")
+		}
+		if size > 0 {
+			line += ", " + shortBytes(size)
 		}
 		fmt.Fprintf(s.w, "\r%s\x1b[K", line)
 	}
@@ -139,6 +143,13 @@ func (s *statusLine) show(doing string) {
 func (s *statusLine) count() {
 	s.mu.Lock()
 	s.seen++
+	s.mu.Unlock()
+}
+
+// set notes how many bytes are done.
+func (s *statusLine) set(bytes int64) {
+	s.mu.Lock()
+	s.size = bytes
 	s.mu.Unlock()
 }
 

@@ -100,7 +100,7 @@ var metacopyCases = []testcase{
 		lower: []string{"file f content=data"}, ops: "chmod f 600; rename f g; write g x; unlink g; create f data; utimes f 1000000000",
 	},
 	{
-		name: "metacopy: a size that lies", why: "what can be read counts, not what the file claims", options: "metacopy=on",
+		name: "metacopy: a size that lies", why: "what can be read counts, not what the file claims", options: "metacopy=on", lies: true,
 		lower: []string{"file e; file f content=data; file x content=more; file y content=data-and-more"},
 		upper: "file e xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=x; whiteout x; " +
 			"file f size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=y; whiteout y",

@@ -30,6 +30,8 @@ type RandomOptions struct {
 	// Mounts are the sets of mount options, of which the seed takes one; nil
 	// means all those that matter: "", redirect_dir=on, metacopy=on and so on.
 	Mounts []string
+	// Checks are done on every case besides, by name.
+	Checks map[string]Check
 }
 
 var allMounts = []string{
@@ -66,7 +68,7 @@ func RunRandom(t *testing.T, opts RandomOptions, engines map[string]Opener) {
 	fileSystems, seed := 0, opts.Seed
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
 		testenv.Scratch(t, fs) // skips, where there is none
-		r := random{t: t, fs: fs, engines: engines}
+		r := random{t: t, fs: fs, engines: engines, checks: opts.Checks}
 		r.run(opts, seed)
 		t.Logf("%s: %s", fs, r.tally)
 		total.add(r.tally)
@@ -125,6 +127,7 @@ type random struct {
 	t       *testing.T
 	fs      testenv.FS
 	engines map[string]Opener
+	checks  map[string]Check
 	tally   tally
 }
 
@@ -186,17 +189,23 @@ func (r *random) once(c *testenv.Case) verdict {
 		if err != nil {
 			tb.Fatalf("reference: %v", err)
 		}
-		for name, open := range r.engines {
-			e, err := open(tb.Context(), tb, mounted.stack)
-			if err == nil {
-				err = errors.Join(checkAnswer(tb.Context(), e, mounted, want), e.Close())
-			}
+		judge := func(name string, err error) {
 			switch {
 			case errors.Is(err, diff.ErrUnsupported):
 				v.refused[name] = err.Error()
 			case err != nil:
 				v.wrong[name] = err.Error()
 			}
+		}
+		for name, open := range r.engines {
+			e, err := open(tb.Context(), tb, mounted.stack)
+			if err == nil {
+				err = errors.Join(checkAnswer(tb.Context(), e, mounted, want), e.Close())
+			}
+			judge(name, err)
+		}
+		for name, check := range r.checks {
+			judge(name, check(tb, View{Stack: mounted.stack, Old: mounted.old, New: mounted.new, Dir: dir}))
 		}
 	})
 	if t.Failed() {
@@ -215,7 +224,7 @@ const (
 // judge counts a case and reports what is wrong with it.
 func (r *random) judge(c *testenv.Case, v verdict) {
 	r.tally.cases++
-	for engine := range r.engines {
+	for _, engine := range slices.Concat(slices.Collect(maps.Keys(r.engines)), slices.Collect(maps.Keys(r.checks))) {
 		n := 0
 		if v.refused[engine] != "" {
 			n = 1

@@ -42,7 +42,7 @@ floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
 	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
 	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	layer:             diff whiteout internal/sys internal/inode internal/scratch
+	layer:             diff whiteout internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
 	stores:            diff mountutil
@@ -52,7 +52,7 @@ floor facade
 	                   features native naive layer
 
 floor top
-	cmd/overlaydiff:   . diff features mountutil github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features layer mountutil github.com/spf13/cobra golang.org/x/term
 	bench:             . diff
 
 floor tests

@@ -127,3 +127,8 @@ func IsOverlay(fd int) bool {
 	var st unix.Statfs_t
 	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
+
+// MajorMinor returns the parts of a device number.
+func MajorMinor(dev uint64) (major, minor int64) {
+	return int64(unix.Major(dev)), int64(unix.Minor(dev))
+}

@@ -187,7 +187,8 @@ func xattrs(path string) (map[string]string, error) {
 	values := map[string]string{}
 	for _, name := range names {
 		switch name {
-		case "security.selinux", "security.ima", "security.evm": // the system's, not the container's
+		case "security.selinux", "security.ima", "security.evm", // the system's, not the container's
+			"trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT": // of XFS: ACLs, which are there besides
 			continue
 		}
 		value, err := xattr.LGet(path, name)

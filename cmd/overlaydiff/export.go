@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/layer"
+)
+
+// exportFlags are the flags that say how a layer is written.
+type exportFlags struct {
+	output       string
+	compression  string
+	level        int
+	whiteouts    string
+	xattrs       string
+	skipReserved bool
+	uids, gids   []string
+}
+
+func exportCommand() *cobra.Command {
+	var f stackFlags
+	var e exportFlags
+	cmd := &cobra.Command{
+		Use:   "export [flags] STACK",
+		Short: "Write the changes as an OCI image layer",
+		Long: `export writes the changes as a layer of an OCI image, a tar archive with
+whiteouts (.wh.name) for what was deleted, to standard output, or to a file that
+has its name only when it is whole. Hard links, sub-second times, ACLs,
+capabilities and all other extended attributes are kept. Whatever engine reads
+the changes, equal ones give equal bytes.
+
+No time in the layer is later than SOURCE_DATE_EPOCH, if that is set: seconds
+since 1970. With -o, standard output has the digests and sizes.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts, err := e.options()
+			if err != nil {
+				return err
+			}
+			if err := e.checkOutput(cmd, f.json); err != nil {
+				return err
+			}
+			d, err := f.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			return e.export(cmd, &f, d, opts)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVarP(&e.output, "output", "o", "", "`FILE` to write; - for standard output")
+	flags.StringVar(&e.compression, "compression", string(layer.None), "none, gzip or zstd")
+	flags.IntVar(&e.level, "level", 0, "level of compression, as of gzip and zstd; 0 for their default")
+	flags.StringVar(&e.whiteouts, "whiteouts", "explicit", "explicit: one for each name; opaque: mark directories that hide the old one")
+	flags.StringVar(&e.xattrs, "xattrs", string(layer.XattrsAll), "all; oci: capabilities only, as containerd carries; or none")
+	flags.BoolVar(&e.skipReserved, "skip-reserved", false, "leave out names that begin with .wh. instead of failing")
+	flags.StringArrayVar(&e.uids, "uid-map", nil, "`CONTAINER:HOST:SIZE`, a range of user ids, as in /proc/PID/uid_map; may be repeated")
+	flags.StringArrayVar(&e.gids, "gid-map", nil, "the same for group ids")
+	f.register(cmd)
+	return cmd
+}
+
+// options returns what the flags say.
+func (e *exportFlags) options() (o layer.ExportOptions, err error) {
+	o = layer.ExportOptions{Level: e.level, SkipReserved: e.skipReserved, Xattrs: layer.Xattrs(e.xattrs)}
+	if o.Compression, err = layer.ParseCompression(e.compression); err != nil {
+		return o, usagef("--compression: %w", err)
+	}
+	switch e.whiteouts {
+	case "explicit":
+	case "opaque":
+		o.Opaque = true
+	default:
+		return o, usagef("--whiteouts %s: say explicit or opaque", strconv.Quote(e.whiteouts))
+	}
+	switch o.Xattrs {
+	case layer.XattrsAll, layer.XattrsOCI, layer.XattrsNone:
+	default:
+		return o, usagef("--xattrs %s: say all, oci or none", strconv.Quote(e.xattrs))
+	}
+	if o.UIDs, err = idMaps("--uid-map", e.uids); err != nil {
+		return o, err
+	}
+	if o.GIDs, err = idMaps("--gid-map", e.gids); err != nil {
+		return o, err
+	}
+	o.Latest, err = sourceDateEpoch()
+	return o, err
+}
+
+// idMaps reads lines of id maps.
+func idMaps(flag string, lines []string) (maps []layer.IDMap, err error) {
+	for _, line := range lines {
+		var n [3]uint32
+		parts := strings.Split(line, ":")
+		if len(parts) != len(n) {
+			return nil, usagef("%s %s: say CONTAINER:HOST:SIZE", flag, strconv.Quote(line))
+		}
+		for i, part := range parts {
+			id, err := strconv.ParseUint(part, 10, 32)
+			if err != nil {
+				return nil, usagef("%s %s: %s is no number of 32 bits", flag, strconv.Quote(line), strconv.Quote(part))
+			}
+			n[i] = uint32(id)
+		}
+		maps = append(maps, layer.IDMap{Container: n[0], Host: n[1], Size: n[2]})
+	}
+	return maps, nil
+}
+
+// sourceDateEpoch returns the time that nothing in the layer may be later than, as
+// reproducible-builds.org specifies the variable.
+func sourceDateEpoch() (time.Time, error) {
+	value := os.Getenv("SOURCE_DATE_EPOCH")
+	if value == "" {
+		return time.Time{}, nil
+	}
+	sec, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return time.Time{}, usagef("SOURCE_DATE_EPOCH=%s: it is seconds since 1970", strconv.Quote(value))
+	}
+	return time.Unix(sec, 0), nil
+}
+
+// checkOutput refuses what can't be meant.
+func (e *exportFlags) checkOutput(cmd *cobra.Command, json bool) error {
+	toFile := e.output != "" && e.output != "-"
+	if toFile {
+		return nil
+	}
+	if json {
+		return usagef("--json says what was written to a file: name one (-o FILE), standard output has the layer")
+	}
+	if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return usagef("a layer is nothing for a terminal: name a file (-o FILE), or redirect standard output")
+	}
+	return nil
+}
+
+// export writes the layer and says what it is.
+func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.Diff, opts layer.ExportOptions) (err error) {
+	f.note(cmd, d)
+	if f.verbose {
+		opts.OnInexpressible = func(path, what string) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s: not in the layer: %s\n", diff.QuotePath(path), what)
+		}
+	}
+	status := newStatus(cmd.ErrOrStderr(), "exporting")
+	defer status.done()
+	opts.OnProgress = func(_, bytes int64) { status.set(bytes) }
+	var done layer.Exported
+	toFile := e.output != "" && e.output != "-"
+	if toFile {
+		done, err = d.ExportFile(cmd.Context(), e.output, opts)
+	} else {
+		done, err = d.Export(cmd.Context(), cmd.OutOrStdout(), opts)
+	}
+	status.done()
+	if err != nil {
+		return err
+	}
+	e.remarks(cmd, d, &done)
+	switch {
+	case !toFile:
+		return nil
+	case f.json:
+		return printJSON(cmd, struct {
+			layer.Exported
+			Engine string `json:"engine"`
+			Reason string `json:"reason"`
+			Raced  int64  `json:"raced"`
+		}{done, d.Engine(), d.Reason(), d.Raced()})
+	}
+	return printTable(cmd.OutOrStdout(), [][]string{
+		{"layer", e.output},
+		{"media type", done.Descriptor.MediaType},
+		{"digest", done.Descriptor.Digest.String()},
+		{"DiffID", done.DiffID.String()},
+		{"size", bytes(done.Descriptor.Size)},
+		{"uncompressed", bytes(done.Bytes)},
+		{"entries", count(done.Entries)},
+		{"whiteouts", count(done.Whiteouts)},
+	})
+}
+
+// remarks says on standard error what the layer lacks.
+func (e *exportFlags) remarks(cmd *cobra.Command, d *overlaydiff.Diff, done *layer.Exported) {
+	say := func(n int64, one, many, rest string) {
+		if n > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s %s\n", plural(n, one, many), rest)
+		}
+	}
+	say(done.Inexpressible, "thing", "things", "can't be said by a layer and was left out (sockets, attributes taken off directories); -v names them")
+	say(done.Skipped, "entry", "entries", "whose name begins with .wh. was left out")
+	say(d.Raced(), "entry vanished or changed", "entries vanished or changed", "while they were read; the layer has what was seen of them")
+}

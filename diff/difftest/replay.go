@@ -1,0 +1,266 @@
+package difftest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/refdiff"
+)
+
+// View is a case as it stands: a stack, where its two views are mounted, and a
+// directory for what else is needed, on the same file system.
+type View struct {
+	Stack         diff.Stack
+	Old, New, Dir string
+	// Lies: a metacopy file says that it has another size than what can be read.
+	Lies bool
+}
+
+// Check looks at a case. An error that matches diff.ErrUnsupported says that it
+// can't; any other what is wrong.
+type Check func(tb testing.TB, v View) error
+
+// RunChecks runs checks on the cases of [Run], on every file system.
+func RunChecks(t *testing.T, checks map[string]Check) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		for _, g := range groups {
+			for _, c := range g.cases {
+				t.Run(c.name, func(t *testing.T) {
+					v := c.build(t, fs)
+					if c.fails {
+						t.Skip("the mount has no answer")
+					}
+					for name, check := range checks {
+						if err := check(t, View{v.stack, v.old, v.new, testenv.Scratch(t, fs), c.lies}); err != nil {
+							t.Errorf("%s: %v\n%s", name, err, c.why)
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+// A Layer is one to replay.
+type Layer struct {
+	Archive []byte // not compressed
+	// Lacks is what it can't say: paths.
+	Lacks []string
+}
+
+// reserved begins names that layers have another meaning for.
+const reserved = ".wh."
+
+// Replay applies a layer to a copy of the old view and compares that with the new
+// view: all that refdiff compares, and of what the layer has, hard links and the
+// times of directories. Not compared is what has a name that begins with .wh.
+func (v View) Replay(ctx context.Context, l Layer, apply func(r io.Reader, dir string) error) error {
+	dir, err := os.MkdirTemp(v.Dir, "replay")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyTree(ctx, v.Old, dir); err != nil {
+		return err
+	}
+	if err := apply(bytes.NewReader(l.Archive), dir); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	changes, err := refdiff.Diff(dir, v.New)
+	if err != nil {
+		return err
+	}
+	changes = slices.DeleteFunc(changes, func(c refdiff.Change) bool {
+		return strings.Contains(c.Path, "/"+reserved) || slices.Contains(l.Lacks, c.Path)
+	})
+	if len(changes) > 0 {
+		return fmt.Errorf("what was replayed differs from the new view by:\n%s\nof the layer\n%s", strings.Join(lines(changes), "\n"), l.list())
+	}
+	if err := v.compareCarried(l, dir); err != nil {
+		return fmt.Errorf("%w; the layer is\n%s", err, l.list())
+	}
+	return nil
+}
+
+// copyTree copies a tree with all metadata. Names that the mount lists and has not
+// are left out.
+func copyTree(ctx context.Context, from, to string) error {
+	cmd := exec.CommandContext(ctx, "cp", "-a", "--", from+"/.", to)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	for line := range strings.Lines(stderr.String()) {
+		if !strings.Contains(line, "No such file") {
+			return fmt.Errorf("%v: %w: %s", cmd, err, line)
+		}
+	}
+	return nil
+}
+
+// headers returns the entries of the archive.
+func (l Layer) headers() ([]*tar.Header, error) {
+	var all []*tar.Header
+	for r := tar.NewReader(bytes.NewReader(l.Archive)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+}
+
+func (l Layer) list() string {
+	headers, err := l.headers()
+	var b strings.Builder
+	for _, h := range headers {
+		fmt.Fprintf(&b, "%c %q %q %d %o %d:%d %v %q\n", h.Typeflag, h.Name, h.Linkname, h.Size, h.Mode, h.Uid, h.Gid, h.ModTime, h.PAXRecords)
+	}
+	if err != nil {
+		fmt.Fprintf(&b, "and then %v\n", err)
+	}
+	return b.String()
+}
+
+// compareCarried compares what refdiff does not, of the entries of the layer: that
+// the same names are links of each other, and when directories were modified.
+func (v View) compareCarried(l Layer, dir string) error {
+	headers, err := l.headers()
+	if err != nil {
+		return err
+	}
+	type inode struct{ dev, ino uint64 }
+	first, replayed := map[inode]string{}, map[string]inode{} // first name of an inode of the new view
+	for _, h := range headers {
+		name := path.Clean(h.Name)
+		if strings.HasPrefix(path.Base(name), reserved) {
+			continue
+		}
+		want, err := lstat(filepath.Join(v.New, name))
+		if err != nil {
+			return err
+		}
+		got, err := lstat(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeDir {
+			if got.Mtim != want.Mtim {
+				return fmt.Errorf("directory %q has mtime %v, want %v", name, got.Mtim, want.Mtim)
+			}
+			continue
+		}
+		if got.Nlink != want.Nlink && plainLinks(v.Stack) && v.namesAll(want) {
+			return fmt.Errorf("%q has %d links, want %d", name, got.Nlink, want.Nlink)
+		}
+		id := inode{uint64(want.Dev), want.Ino}
+		now := inode{uint64(got.Dev), got.Ino}
+		if name1, ok := first[id]; !ok {
+			first[id], replayed[name] = name, now
+		} else if replayed[name1] != now {
+			return fmt.Errorf("%q is a link of %q no more", name, name1)
+		}
+	}
+	return nil
+}
+
+// plainLinks reports whether link counts in the new view are those of its names.
+func plainLinks(s diff.Stack) bool { return !s.Features.Index && !s.Features.UserXattr }
+
+// namesAll reports whether the new view shows as many names of an inode as it has.
+func (v View) namesAll(st *syscall.Stat_t) bool {
+	if st.Nlink == 1 {
+		return true
+	}
+	n := uint64(0)
+	_ = filepath.WalkDir(v.New, func(p string, d os.DirEntry, err error) error {
+		if err == nil {
+			if s, err := lstat(p); err == nil && s.Ino == st.Ino && s.Dev == st.Dev {
+				if strings.Contains(p[len(v.New):], "/"+reserved) {
+					return nil
+				}
+				n++
+			}
+		}
+		return nil
+	})
+	return n == st.Nlink
+}
+
+// GNUTar applies a layer as GNU tar does, after what it knows nothing of is done:
+// what the layer deletes or replaces is taken away.
+func GNUTar(ctx context.Context) func(r io.Reader, dir string) error {
+	return func(r io.Reader, dir string) error {
+		archive, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		headers, err := Layer{Archive: archive}.headers()
+		if err != nil {
+			return err
+		}
+		for _, h := range headers {
+			if err := makeWay(dir, h); err != nil {
+				return err
+			}
+		}
+		cmd := exec.CommandContext(ctx, "tar", "-x", "-p", "--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=*",
+			"--delay-directory-restore", "--exclude=.wh.*", "--warning=no-timestamp", "-C", dir, "-f", "-")
+		cmd.Stdin = bytes.NewReader(archive)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w: %s", cmd, err, out)
+		}
+		return nil
+	}
+}
+
+func makeWay(dir string, h *tar.Header) error {
+	name := filepath.Join(dir, path.Clean(h.Name))
+	parent, base := filepath.Split(name)
+	if base == ".wh..wh..opq" {
+		entries, err := os.ReadDir(parent)
+		for _, e := range entries {
+			err = errors.Join(err, os.RemoveAll(parent+e.Name()))
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if deleted, ok := strings.CutPrefix(base, reserved); ok {
+		return os.RemoveAll(parent + deleted)
+	}
+	info, err := os.Lstat(name)
+	if err != nil || h.Typeflag == tar.TypeDir && info.IsDir() {
+		return nil
+	}
+	return os.RemoveAll(name)
+}
+
+// HasDefaultACL reports whether a directory in the layer has an access control list
+// that what is made in it inherits.
+func (l Layer) HasDefaultACL() bool {
+	return bytes.Contains(l.Archive, []byte("SCHILY.xattr.system.posix_acl_default="))
+}
+
+// CompareLayers returns in what two layers differ.
+func CompareLayers(a, b Layer) string { return cmp.Diff(a.list(), b.list()) }

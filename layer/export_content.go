@@ -1,0 +1,182 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// tarBlock is what everything in an archive is a multiple of.
+const tarBlock = 512
+
+// open opens an entry's file. Its size is what the file has then. If another took
+// its place since it was found, that is carried.
+func (x *exporter) open(e *entry) error {
+	fd, err := e.payload.Open()
+	if errors.Is(err, diff.ErrRaced) {
+		if err = x.again(e); err != nil {
+			return err
+		}
+		fd, err = e.payload.Open()
+	}
+	if err != nil {
+		return err
+	}
+	var st sys.Stat
+	if err := sys.StatAt(fd, "", sys.StatAll, &st); err != nil {
+		sys.Close(fd)
+		return exportError(e.path, "stat", err)
+	}
+	if st.Size != e.Size {
+		if err := x.resized(e, st.Size); err != nil {
+			sys.Close(fd)
+			return err
+		}
+	}
+	e.fd, e.size, e.sparse = fd, st.Size, st.Blocks*512 < st.Size
+	return nil
+}
+
+// resized tells of a file that has another size than it had, unless it still says
+// that it has that: a metacopy file may have lied.
+func (x *exporter) resized(e *entry, size int64) error {
+	now, _, err := e.payload.Again()
+	if err == nil && now.Size == e.Size && now.Size != size {
+		x.inexpressible(e.path, fmt.Sprintf("that its size is said to be %d, while %d bytes can be read", e.Size, size))
+		return nil
+	}
+	return x.raced(e.path)
+}
+
+// again looks anew at what is in an entry's place. It must be of the same type.
+func (x *exporter) again(e *entry) error {
+	now, payload, err := e.payload.Again()
+	if err != nil {
+		return err
+	}
+	if now.Type != e.Type {
+		return diff.ErrRaced
+	}
+	e.Entry, e.payload = now, payload
+	return x.raced(e.path)
+}
+
+// begin makes the header of a piece's entry, and opens its file if that is not open.
+func (x *exporter) begin(b *piece) ([]byte, error) {
+	e := b.entry
+	if e.payload != nil && e.Type == 0 { // a directory that nobody looked at yet
+		now, payload, err := e.payload.Again()
+		if err == nil && now.Type != diff.Dir {
+			err = diff.ErrRaced
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Entry, e.payload = now, payload
+	}
+	if b.link == "" && e.Type == diff.File && e.fd < 0 {
+		if err := x.open(e); err != nil {
+			return nil, err
+		}
+		if e.size > pieceSize { // it grew; its reader has this piece only
+			e.size = pieceSize
+			if err := x.raced(e.path); err != nil {
+				return nil, err
+			}
+		}
+		b.n = int(e.size)
+	}
+	return x.header(b.buf, e, b.link)
+}
+
+// content reads a piece's part of the content, with the padding at its end.
+func (x *exporter) content(b *piece) error {
+	e := b.entry
+	at, end := len(b.buf), len(b.buf)+b.n
+	last := b.off+int64(b.n) == e.size
+	total := end
+	if last {
+		total += int(-e.size & (tarBlock - 1))
+	}
+	if total > cap(b.buf) { // a header with many attributes
+		b.buf = append(make([]byte, 0, total), b.buf...)
+	}
+	b.buf = b.buf[:total]
+	clear(b.buf[end:])
+	n, err := x.readData(e, b.buf[at:end], b.off)
+	if err != nil {
+		return exportError(e.path, "read", err)
+	}
+	if at += n; at < end { // it was cut while it was read
+		clear(b.buf[at:end])
+		return x.raced(e.path)
+	}
+	return nil
+}
+
+// readData fills to with what an entry's file has at off and returns how much there
+// was. Holes are not read.
+func (x *exporter) readData(e *entry, to []byte, off int64) (int, error) {
+	if !e.sparse {
+		return sys.PreadFull(e.fd, to, off)
+	}
+	end := off + int64(len(to))
+	for at := off; at < end; {
+		data := sys.NextData(e.fd, at, end)
+		clear(to[at-off : data-off])
+		if at = data; at == end {
+			break
+		}
+		// To the next hole or the end: what a piece has is read at once.
+		n, err := sys.PreadFull(e.fd, to[at-off:], at)
+		return int(at-off) + n, err
+	}
+	return len(to), nil
+}
+
+// relink writes a name whose inode could not be carried under the first name: with
+// all that the inode has, or as a link to a name for which that was done. Only the
+// writer calls it.
+func (x *exporter) relink(b *piece) (err error) {
+	e, g := b.entry, b.entry.group
+	if g.moved != nil {
+		if b.buf, err = x.header(b.buf[:0], e, g.moved.path); err == nil {
+			err = x.output.write(b.buf)
+		}
+		return x.orRaced(e, err)
+	}
+	e.fd = -1
+	b.link, b.buf, b.off, b.n = "", b.buf[:0], 0, 0
+	if e.Type == diff.File {
+		if err := x.open(e); err != nil {
+			return x.orRaced(e, err)
+		}
+		defer sys.Close(e.fd)
+	}
+	if b.buf, err = x.header(b.buf, e, ""); err != nil {
+		return x.orRaced(e, err)
+	}
+	for e.Type == diff.File && b.off < e.size {
+		b.n = int(min(pieceSize, e.size-b.off))
+		if err := x.content(b); err != nil {
+			return err
+		}
+		if err := x.output.write(b.buf); err != nil {
+			return err
+		}
+		b.off, b.buf = b.off+int64(b.n), b.buf[:0]
+	}
+	g.moved = e
+	return x.output.write(b.buf)
+}
+
+// orRaced tells of an entry that vanished, which is no error.
+func (x *exporter) orRaced(e *entry, err error) error {
+	if errors.Is(err, diff.ErrRaced) {
+		e.failed = true
+		return x.raced(e.path)
+	}
+	return err
+}

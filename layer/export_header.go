@@ -1,0 +1,163 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// carries reports whether an attribute is carried.
+func (x Xattrs) carries(name string) bool {
+	switch x {
+	case XattrsOCI:
+		return name == "security.capability"
+	case XattrsNone:
+		return false
+	}
+	return true
+}
+
+// entry is one entry of the archive.
+type entry struct {
+	diff.Entry
+	path     string
+	payload  diff.Payload
+	group    *group // of a file with several names
+	whiteout bool
+
+	// Of the content, set when it is opened.
+	fd     int
+	size   int64
+	sparse bool
+	refs   int // pieces that are not read yet; guarded by the pipe
+	failed bool
+}
+
+var typeFlags = map[diff.Type]byte{
+	diff.File: tar.TypeReg, diff.Dir: tar.TypeDir, diff.Symlink: tar.TypeSymlink,
+	diff.Char: tar.TypeChar, diff.Block: tar.TypeBlock, diff.Fifo: tar.TypeFifo,
+}
+
+// header appends the blocks that precede an entry's content. linkTo is what it is
+// a hard link to; "" means that it is none.
+func (x *exporter) header(to []byte, e *entry, linkTo string) ([]byte, error) {
+	h := tar.Header{Format: tar.FormatPAX, Name: strings.TrimPrefix(e.path, "/"), Typeflag: tar.TypeReg}
+	if e.whiteout { // the same whoever deleted what, and when
+		h.ModTime = time.Unix(0, 0)
+		return encode(to, &h)
+	}
+	h.Mode = int64(e.Mode)
+	h.Typeflag = typeFlags[e.Type]
+	h.ModTime = time.Unix(e.Mtime.Sec, int64(e.Mtime.Nsec))
+	if !x.opts.Latest.IsZero() && h.ModTime.After(x.opts.Latest) {
+		h.ModTime = x.opts.Latest
+	}
+	if err := x.own(&h, e); err != nil {
+		return nil, err
+	}
+	switch {
+	case linkTo != "":
+		h.Typeflag, h.Linkname = tar.TypeLink, strings.TrimPrefix(linkTo, "/")
+	case e.Type == diff.File:
+		h.Size = e.size
+	case e.Type == diff.Dir:
+		h.Name += "/"
+	case e.Type == diff.Symlink:
+		var err error
+		if h.Linkname, err = e.payload.Target(); err != nil {
+			return nil, err
+		}
+	case e.Type == diff.Char || e.Type == diff.Block:
+		h.Devmajor, h.Devminor = sys.MajorMinor(e.Rdev)
+	}
+	if err := x.xattrs(&h, e); err != nil {
+		return nil, err
+	}
+	return encode(to, &h)
+}
+
+// own sets the owner.
+func (x *exporter) own(h *tar.Header, e *entry) error {
+	uid, err := x.ids.users.of(int64(e.UID))
+	if err != nil {
+		return exportError(e.path, "owner", err)
+	}
+	gid, err := x.ids.groups.of(int64(e.GID))
+	h.Uid, h.Gid = int(uid), int(gid)
+	return exportError(e.path, "owner", err)
+}
+
+// exportError says at which entry an export failed, and at what of it; nil stays
+// nil.
+func exportError(path, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("export %s: %s: %w", diff.QuotePath(path), what, err)
+}
+
+// xattrs sets the extended attributes. A link repeats those of its inode: who
+// unpacks it may change the owner, which takes capabilities away.
+func (x *exporter) xattrs(h *tar.Header, e *entry) error {
+	if x.opts.Xattrs == XattrsNone {
+		return nil
+	}
+	list, err := e.payload.Xattrs()
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if !x.opts.Xattrs.carries(a.Name) {
+			continue
+		}
+		if why := unfit(a.Name); why != "" {
+			x.inexpressible(e.path, "the extended attribute "+diff.QuotePath(a.Name)+": "+why)
+			continue
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		value, err := x.ids.xattr(a.Name, a.Value)
+		if err != nil {
+			return exportError(e.path, a.Name, err)
+		}
+		h.PAXRecords[paxXattr+a.Name] = string(value)
+	}
+	return nil
+}
+
+// unfit says why a layer can't have an attribute of this name, "" if it can.
+func unfit(name string) string {
+	space, _, _ := strings.Cut(name, ".")
+	switch {
+	case strings.Contains(name, "="):
+		return "in a layer a = ends the name"
+	case name == aclAccess || name == aclDefault:
+	case space != "user" && space != "trusted" && space != "security":
+		return "it is one of this file system only"
+	}
+	return ""
+}
+
+// encode appends a header as archive/tar writes it.
+func encode(to []byte, h *tar.Header) ([]byte, error) {
+	b := bytes.NewBuffer(to)
+	if err := tar.NewWriter(b).WriteHeader(h); err != nil {
+		return nil, exportError("/"+h.Name, "make its header", err)
+	}
+	return b.Bytes(), nil
+}
+
+// ignoreRaced makes nothing of an error that says that something vanished.
+func ignoreRaced(err error) error {
+	if errors.Is(err, diff.ErrRaced) {
+		return nil
+	}
+	return err
+}
