@@ -3,12 +3,16 @@ package overlaydiff
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff/difftest"
 	"github.com/overlaydiff/overlaydiff/layer"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
 // exported returns the layer that an engine makes of a case.
@@ -20,7 +24,7 @@ func exported(tb testing.TB, v difftest.View, engine Choice, opts layer.ExportOp
 	}
 	defer d.Close()
 	opts.SkipReserved = true
-	opts.OnInexpressible = func(path, _ string) { l.Lacks = append(l.Lacks, path) }
+	opts.OnLack = func(lack layer.Lack) { l.Lacks = append(l.Lacks, lack.Path) }
 	var b bytes.Buffer
 	done, err := d.Export(tb.Context(), &b, opts)
 	l.Archive = b.Bytes()
@@ -36,6 +40,45 @@ func applied(ctx context.Context) func(io.Reader, string) error {
 		_, err := layer.Apply(ctx, r, dir, layer.ApplyOptions{KeepMarks: true})
 		return err
 	}
+}
+
+// checkLayerDir makes a layer directory of a layer, and mounts it over the others.
+func checkLayerDir(tb testing.TB, v difftest.View, l difftest.Layer) error {
+	dir := filepath.Join(v.Dir, "applied")
+	defer os.RemoveAll(dir)
+	o := layer.ApplyOptions{Form: layer.Overlay, UserXattr: v.Stack.Features.UserXattr}
+	if _, err := layer.Apply(tb.Context(), bytes.NewReader(l.Archive), dir, o); err != nil {
+		return err
+	}
+	s := v.Stack
+	s.Lower = append([]string{dir}, s.Lower...)
+	view, err := mountutil.OpenView(tb.Context(), s, mountutil.Old)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	return l.Compare(fmt.Sprintf("/proc/self/fd/%d/.", view.FD()), v.New)
+}
+
+// checkVerify has a case verify itself.
+func checkVerify(tb testing.TB, v difftest.View) error {
+	for _, engine := range []Choice{Native, Naive} {
+		if engine == Naive && v.Lies { // a mount shows as much of a file as that claims, and verify finds that
+			continue
+		}
+		d, err := Open(tb.Context(), v.Stack, Options{Engine: engine})
+		if err != nil {
+			return err
+		}
+		done, err := d.Verify(tb.Context(), VerifyOptions{TempDir: v.Dir, Export: layer.ExportOptions{SkipReserved: true}})
+		if err := errors.Join(err, d.Close()); err != nil {
+			return fmt.Errorf("%s: %w", engine, err)
+		}
+		if !done.Equal {
+			return fmt.Errorf("%s: %+v", engine, done)
+		}
+	}
+	return nil
 }
 
 // checkLayer makes layers of a case in several ways and replays them.
@@ -58,6 +101,12 @@ func checkLayer(tb testing.TB, v difftest.View) error {
 		if err := v.Replay(tb.Context(), l, difftest.GNUTar(tb.Context())); err != nil {
 			return fmt.Errorf("%s, by GNU tar: %w", name, err)
 		}
+	}
+	if err := checkLayerDir(tb, v, l); err != nil {
+		return fmt.Errorf("as overlay: %w", err)
+	}
+	if err := checkVerify(tb, v); err != nil {
+		return fmt.Errorf("verify: %w", err)
 	}
 	same, _, err := exported(tb, v, Naive, layer.ExportOptions{})
 	if err != nil {

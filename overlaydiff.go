@@ -49,6 +49,9 @@ type Diff struct {
 	reason string
 	opts   Options
 	raced  atomic.Int64
+
+	stack          diff.Stack // of an overlay
+	oldDir, newDir string     // of two trees, else ""
 }
 
 // Open opens the two views of an overlay: its lower layers, and the upper over
@@ -66,13 +69,13 @@ func Open(ctx context.Context, s diff.Stack, opts Options) (*Diff, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newDiff(e, opts, "asked for"), nil
+		return newDiff(e, opts, "asked for").of(s), nil
 	default:
 		return nil, fmt.Errorf("choose an engine: %q is none; say auto, native or naive", opts.Engine)
 	}
 	e, err := native.Open(ctx, s)
 	if err == nil {
-		return newDiff(e, opts, "it reads every overlayfs feature that is in use here"), nil
+		return newDiff(e, opts, "it reads every overlayfs feature that is in use here").of(s), nil
 	}
 	var no *diff.UnsupportedError
 	if !errors.As(err, &no) {
@@ -100,10 +103,18 @@ func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff,
 	if err != nil {
 		return nil, err
 	}
+	d := newDiff(e, opts, "two trees")
 	if opts.Snapshots {
-		return newDiff(e, opts, "two snapshots"), nil
+		d.reason = "two snapshots"
 	}
-	return newDiff(e, opts, "two trees"), nil
+	d.oldDir, d.newDir = oldDir, newDir
+	return d, nil
+}
+
+// of says what d is a diff of.
+func (d *Diff) of(s diff.Stack) *Diff {
+	d.stack = s
+	return d
 }
 
 func newDiff(e engine, opts Options, reason string) *Diff {

@@ -30,7 +30,7 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 		before.Close()
 		return nil, err
 	}
-	return newDiff(naive.Open(naiveTree(before, "old view"), naiveTree(after, "new view"), proof), opts, reason), nil
+	return newDiff(naive.Open(naiveTree(before, "old view"), naiveTree(after, "new view"), proof), opts, reason).of(s), nil
 }
 
 // openNew opens the new view. Where that takes more than the layers, only the

@@ -77,20 +77,21 @@ type ApplyOptions struct {
 
 // Applied says what [Apply] did.
 type Applied struct {
-	Entries   int64 // in the tar, whiteouts and all
-	Bytes     int64 // of regular files, holes included
-	Whiteouts int64 // names removed or marked as removed, whether or not they were there
-	Opaque    int64 // directories whose content of lower layers is hidden
+	Entries   int64 `json:"entries"`   // in the tar, whiteouts and all
+	Bytes     int64 `json:"bytes"`     // of regular files, holes included
+	Whiteouts int64 `json:"whiteouts"` // names removed or marked as removed, whether or not they were there
+	Opaque    int64 `json:"opaque"`    // directories whose content of lower layers is hidden
 	// Skipped counts what was left out: devices and extended attributes by choice of
 	// the options, attributes bound to another host (security.selinux, ima and evm),
 	// access control lists in GNU tar's text form alone, and aufs' own files.
-	Skipped int64
+	Skipped int64 `json:"skipped"`
 	// Inexpressible counts what the form can't say: the Overlay form can't hide what
 	// is below the root directory itself, the kernel ignores that mark.
-	Inexpressible  int64
-	Digest, DiffID digest.Digest // of the input as read, of the tar in it
-	Compression    Compression
-	WhiteoutsAs    WhiteoutAs // how they were marked; empty if none were
+	Inexpressible int64         `json:"inexpressible"`
+	Digest        digest.Digest `json:"digest"`  // of the input as read
+	DiffID        digest.Digest `json:"diff_id"` // of the tar in it
+	Compression   Compression   `json:"compression"`
+	WhiteoutsAs   WhiteoutAs    `json:"whiteouts_as"` // how they were marked; empty if none were
 }
 
 // ApplyError is the error of an [Apply] that had begun to write.
@@ -166,16 +167,38 @@ func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (App
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(dir), err)
 	}
-	defer st.close() // after a panic of r, too
-	out, err := applyTo(ctx, r, st, opts)
+	return st.apply(ctx, r, dir, opts)
+}
+
+// ApplyAt is [Apply] in place to the directory that is open as dirfd, which stays
+// the caller's. name is what errors call it.
+func ApplyAt(ctx context.Context, r io.Reader, dirfd int, name string, opts ApplyOptions) (Applied, error) {
+	if opts.Form == "" {
+		opts.Form = Plain
+	}
+	if err := opts.check(); err != nil {
+		return Applied{}, err
+	}
+	fd, err := sys.OpenDirAt(dirfd, ".")
+	if err != nil {
+		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(name), err)
+	}
+	st := &stage{target: name, fd: fd, ids: idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)}}
+	return st.apply(ctx, r, name, opts)
+}
+
+// apply unpacks r and closes the stage.
+func (s *stage) apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (Applied, error) {
+	defer s.close() // after a panic of r, too
+	out, err := applyTo(ctx, r, s, opts)
 	if err == nil {
-		err = st.commit()
+		err = s.commit()
 	}
 	if err == nil {
 		return out, nil
 	}
 	out.Digest, out.DiffID = "", ""
-	left, rerr := st.undo()
+	left, rerr := s.undo()
 	return out, &ApplyError{Dir: dir, Applied: out, Left: left, Err: errors.Join(err, rerr)}
 }
 

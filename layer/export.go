@@ -35,9 +35,9 @@ type ExportOptions struct {
 	Latest time.Time
 	// NoDigests leaves out DiffID and Digest, for who makes them otherwise.
 	NoDigests bool
-	// OnInexpressible, unless nil, is called with each path of which a layer can't
-	// say something, and what. Calls come one at a time.
-	OnInexpressible func(path, what string)
+	// OnLack, unless nil, is called with all that the layer can't say, and with what
+	// SkipReserved leaves out. Calls come one at a time.
+	OnLack func(Lack)
 	// OnProgress, unless nil, is called now and then, from another goroutine, with
 	// the entries and bytes of the archive written so far.
 	OnProgress func(entries, bytes int64)
@@ -57,6 +57,14 @@ type Exported struct {
 	Inexpressible int64 `json:"inexpressible"`
 	// Skipped is how many entries were left out by SkipReserved, trees as one.
 	Skipped int64 `json:"skipped"`
+}
+
+// Lack is something that a layer can't say of an entry.
+type Lack struct {
+	Path string
+	// What of the entry is not in the layer; 0: the whole entry, and all below it.
+	What diff.What
+	Why  string // in words
 }
 
 // ReservedError says that an entry can't be carried because layers have another

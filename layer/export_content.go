@@ -44,7 +44,7 @@ func (x *exporter) open(e *entry) error {
 func (x *exporter) resized(e *entry, size int64) error {
 	now, _, err := e.payload.Again()
 	if err == nil && now.Size == e.Size && now.Size != size {
-		x.inexpressible(e.path, fmt.Sprintf("that its size is said to be %d, while %d bytes can be read", e.Size, size))
+		x.inexpressible(e.path, diff.WhatSize|diff.WhatContent, fmt.Sprintf("its size is said to be %d, while %d bytes can be read", e.Size, size))
 		return nil
 	}
 	return x.raced(e.path)

@@ -57,12 +57,12 @@ func (x *exporter) raced(path string) error {
 }
 
 // inexpressible notes what a layer can't say.
-func (x *exporter) inexpressible(path, what string) {
+func (x *exporter) inexpressible(path string, what diff.What, why string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.result.Inexpressible++
-	if x.opts.OnInexpressible != nil {
-		x.opts.OnInexpressible(path, what)
+	if x.opts.OnLack != nil {
+		x.opts.OnLack(Lack{path, what, why})
 	}
 }
 
@@ -112,6 +112,11 @@ func (x *exporter) reserved(path string) (bool, error) {
 	x.skip = path
 	if !x.linking() {
 		x.result.Skipped++
+		if x.opts.OnLack != nil {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.opts.OnLack(Lack{path, 0, "its name begins with .wh."})
+		}
 	}
 	return true, nil
 }
@@ -184,7 +189,7 @@ func (x *exporter) whiteout(path string) error {
 // add writes what is no directory.
 func (x *exporter) add(it *diff.Item) error {
 	if it.Entry.Type == diff.Socket {
-		x.inexpressible(it.Path, "sockets are made by programs that listen, layers have none")
+		x.inexpressible(it.Path, 0, "sockets are made by programs that listen, layers have none")
 		return nil
 	}
 	if skip, err := x.reserved(it.Path); skip || err != nil {
@@ -211,7 +216,7 @@ func (x *exporter) lostXattrs(it *diff.Item) error {
 	}
 	for _, a := range had {
 		if !slices.ContainsFunc(has, func(b diff.Xattr) bool { return a.Name == b.Name }) {
-			x.inexpressible(it.Path, "that the directory lost the extended attribute "+diff.QuotePath(a.Name))
+			x.inexpressible(it.Path, diff.WhatXattrs, "the directory lost the extended attribute "+diff.QuotePath(a.Name))
 		}
 	}
 	return nil

@@ -117,7 +117,7 @@ func (x *exporter) xattrs(h *tar.Header, e *entry) error {
 			continue
 		}
 		if why := unfit(a.Name); why != "" {
-			x.inexpressible(e.path, "the extended attribute "+diff.QuotePath(a.Name)+": "+why)
+			x.inexpressible(e.path, diff.WhatXattrs, "the extended attribute "+diff.QuotePath(a.Name)+": "+why)
 			continue
 		}
 		if h.PAXRecords == nil {

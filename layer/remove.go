@@ -150,6 +150,9 @@ func (p *pruner) enter(fd int, name string, spared bool) error {
 			l.changed = true
 			err = sys.UnlinkAt(fd, e.Name)
 		}
+		if errors.Is(err, fs.ErrNotExist) { // overlayfs lists names that it has not: whiteouts in its lowest layer
+			err = nil
+		}
 		if err != nil {
 			err = p.error("unlink", e.Name, err)
 		}

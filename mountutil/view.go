@@ -67,7 +67,7 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 		return nil, errors.New(op + ": the stack has no lower layer: name one")
 	}
 	if !s.Features.UserXattr && !sys.SeesTrusted() {
-		return nil, &diff.UnsupportedError{Op: op, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
+		return nil, unprivileged(op)
 	}
 	if which == New {
 		if err := checkIndex(op, s); err != nil {
@@ -82,6 +82,35 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts)
 }
 
+func unprivileged(op string) error {
+	return &diff.UnsupportedError{Op: op, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
+}
+
+// OpenReplay mounts the old view of a stack with an upper directory of the caller's
+// own, for writing: what is done there leaves the layers as they are. upper and work
+// are empty directories on one file system, not on an overlay, that the caller
+// removes afterwards. For the rest it is as [OpenView].
+func OpenReplay(ctx context.Context, s diff.Stack, upper, work string) (*Tree, error) {
+	const op = "mount a copy of the old view"
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(s.Lower) == 0 {
+		return nil, errors.New(op + ": the stack has no lower layer: name one")
+	}
+	if !s.Features.UserXattr && !sys.SeesTrusted() {
+		return nil, unprivileged(op)
+	}
+	opts, err := viewOptions(op, s.Features, loadedDefaults())
+	if err != nil {
+		return nil, err
+	}
+	opts.Generic = []string{"nosuid", "nodev", "noexec"}
+	opts.Fsync = "volatile" // nobody needs it after a crash
+	opts.Lower, opts.Data, opts.Upper, opts.Work = s.Lower, s.Data, upper, work
+	return openDetached(op, opts)
+}
+
 // openDetached mounts opts and opens the root of a copy of the mount that is in
 // no namespace. It does so in a mount namespace that lives only for this: nobody
 // else ever sees the mount, and a kill at any moment leaves neither a mount nor
@@ -91,11 +120,13 @@ func openDetached(op string, opts Options) (t *Tree, err error) {
 		// Opened here, since a layer must be in the mounter's namespace.
 		var fds layerFDs
 		defer fds.close()
-		if err := opts.byDescriptors(&fds, false); err != nil {
-			return err
+		for _, upper := range []bool{false, true} {
+			if err := opts.byDescriptors(&fds, upper); err != nil {
+				return err
+			}
 		}
 		point := os.TempDir() // any directory: here it is covered for nobody
-		if len(opts.Lower) == 1 && len(opts.Data) == 0 {
+		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
 			empty, err := mountEmpty(point, &fds)
 			if err != nil {
 				return err

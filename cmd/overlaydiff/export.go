@@ -83,10 +83,8 @@ func (e *exportFlags) options() (o layer.ExportOptions, err error) {
 	default:
 		return o, usagef("--whiteouts %s: say explicit or opaque", strconv.Quote(e.whiteouts))
 	}
-	switch o.Xattrs {
-	case layer.XattrsAll, layer.XattrsOCI, layer.XattrsNone:
-	default:
-		return o, usagef("--xattrs %s: say all, oci or none", strconv.Quote(e.xattrs))
+	if err := checkXattrs(o.Xattrs); err != nil {
+		return o, err
 	}
 	if o.UIDs, err = idMaps("--uid-map", e.uids); err != nil {
 		return o, err
@@ -151,8 +149,8 @@ func (e *exportFlags) checkOutput(cmd *cobra.Command, json bool) error {
 func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.Diff, opts layer.ExportOptions) (err error) {
 	f.note(cmd, d)
 	if f.verbose {
-		opts.OnInexpressible = func(path, what string) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s: not in the layer: %s\n", diff.QuotePath(path), what)
+		opts.OnLack = func(l layer.Lack) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: not in the layer: %s: %s\n", diff.QuotePath(l.Path), l.Why)
 		}
 	}
 	status := newStatus(cmd.ErrOrStderr(), "exporting")

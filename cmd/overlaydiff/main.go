@@ -26,6 +26,7 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitDiffers     = 3
 	exitUnsupported = 4
 )
 
@@ -101,7 +102,8 @@ upper layer over them. Name the overlay (STACK) by one of
   --options 'lowerdir=…,upperdir=…,…'   its mount options
   --old DIR --new DIR                   or any two directory trees
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 4 not supported here.`,
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
+4 not supported here.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -117,7 +119,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 4 not supported here.`,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), explainCommand(), probeCommand())
+	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), probeCommand())
 	return root
 }
 

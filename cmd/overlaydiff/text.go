@@ -153,6 +153,22 @@ func (s *statusLine) set(bytes int64) {
 	s.mu.Unlock()
 }
 
+// reader notes how many bytes are read of r.
+func (s *statusLine) reader(r io.Reader) io.Reader { return &statusReader{r, s, 0} }
+
+type statusReader struct {
+	io.Reader
+	status *statusLine
+	n      int64
+}
+
+func (r *statusReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.n += int64(n)
+	r.status.set(r.n)
+	return n, err
+}
+
 // done takes the line away. Further calls do nothing.
 func (s *statusLine) done() {
 	s.mu.Lock()

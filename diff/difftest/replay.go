@@ -82,7 +82,18 @@ func (v View) Replay(ctx context.Context, l Layer, apply func(r io.Reader, dir s
 	if err := apply(bytes.NewReader(l.Archive), dir); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
-	changes, err := refdiff.Diff(dir, v.New)
+	if err := l.Compare(dir, v.New); err != nil {
+		return err
+	}
+	if err := v.compareCarried(l, dir); err != nil {
+		return fmt.Errorf("%w; the layer is\n%s", err, l.list())
+	}
+	return nil
+}
+
+// Compare compares a tree to which the layer was applied with the new view.
+func (l Layer) Compare(dir, want string) error {
+	changes, err := refdiff.Diff(dir, want)
 	if err != nil {
 		return err
 	}
@@ -91,9 +102,6 @@ func (v View) Replay(ctx context.Context, l Layer, apply func(r io.Reader, dir s
 	})
 	if len(changes) > 0 {
 		return fmt.Errorf("what was replayed differs from the new view by:\n%s\nof the layer\n%s", strings.Join(lines(changes), "\n"), l.list())
-	}
-	if err := v.compareCarried(l, dir); err != nil {
-		return fmt.Errorf("%w; the layer is\n%s", err, l.list())
 	}
 	return nil
 }
@@ -129,11 +137,16 @@ func (l Layer) headers() ([]*tar.Header, error) {
 	}
 }
 
+// list returns the headers, of a large layer the first.
 func (l Layer) list() string {
 	headers, err := l.headers()
 	var b strings.Builder
-	for _, h := range headers {
-		fmt.Fprintf(&b, "%c %q %q %d %o %d:%d %v %q\n", h.Typeflag, h.Name, h.Linkname, h.Size, h.Mode, h.Uid, h.Gid, h.ModTime, h.PAXRecords)
+	for i, h := range headers {
+		if i == 50 {
+			fmt.Fprintf(&b, "and %d more\n", len(headers)-i)
+			break
+		}
+		fmt.Fprintf(&b, "%c %.80q %.80q %d %o %d:%d %v %.200q\n", h.Typeflag, h.Name, h.Linkname, h.Size, h.Mode, h.Uid, h.Gid, h.ModTime, fmt.Sprint(h.PAXRecords))
 	}
 	if err != nil {
 		fmt.Fprintf(&b, "and then %v\n", err)

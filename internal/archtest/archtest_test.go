@@ -48,11 +48,12 @@ floor engines and their peers
 	stores:            diff mountutil
 
 floor facade
-	.:                 diff internal/sys internal/fswalk internal/inode whiteout mountutil
+	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch whiteout mountutil
 	                   features native naive layer
 
 floor top
 	cmd/overlaydiff:   . diff features layer mountutil github.com/spf13/cobra golang.org/x/term
+	                   github.com/opencontainers/go-digest
 	bench:             . diff
 
 floor tests

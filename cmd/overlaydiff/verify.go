@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/layer"
+)
+
+func verifyCommand() *cobra.Command {
+	var f stackFlags
+	var file, temp, xattrs string
+	var skipReserved bool
+	cmd := &cobra.Command{
+		Use:   "verify [flags] STACK",
+		Short: "Prove that a layer of the changes gives the new view again",
+		Long: `verify exports the changes as a layer, applies that to the old view, mounted with
+an upper directory of its own, and compares what comes out with the new view:
+contents, all metadata, extended attributes, hard links. With --layer it takes
+the layer that some other program made of these changes.
+
+What no layer can say (a socket, an attribute taken off a directory that stays)
+is named and does not count. Exit status: 0 equal, 3 different.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts := overlaydiff.VerifyOptions{TempDir: temp, Export: layer.ExportOptions{SkipReserved: skipReserved, Xattrs: layer.Xattrs(xattrs)}}
+			if err := checkXattrs(opts.Export.Xattrs); err != nil {
+				return err
+			}
+			if file != "" {
+				in, err := openInput(cmd, file)
+				if err != nil {
+					return err
+				}
+				defer in.Close()
+				opts.Layer = in
+			}
+			d, err := f.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			f.note(cmd, d)
+			status := newStatus(cmd.ErrOrStderr(), "verifying")
+			v, err := d.Verify(cmd.Context(), opts)
+			status.done()
+			if err != nil {
+				return err
+			}
+			if err := f.printVerified(cmd, d, &v); err != nil {
+				return err
+			}
+			if !v.Equal {
+				return exitStatus(exitDiffers)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&file, "layer", "", "`FILE` of a layer made elsewhere; - for standard input")
+	flags.StringVar(&temp, "tmp", "", "`DIR` to unpack in, not on an overlay, with room for the layer; else the one for temporary files")
+	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "what the layer carries: all, oci or none")
+	flags.BoolVar(&skipReserved, "skip-reserved", false, "leave out names that begin with .wh. instead of failing")
+	f.register(cmd)
+	return cmd
+}
+
+func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *overlaydiff.Verified) error {
+	if f.json {
+		return printJSON(cmd, struct {
+			*overlaydiff.Verified
+			Engine string `json:"engine"`
+			Reason string `json:"reason"`
+			Raced  int64  `json:"raced"`
+		}{v, d.Engine(), d.Reason(), d.Raced()})
+	}
+	out := cmd.OutOrStdout()
+	verdict := "equal: the layer gives the new view again"
+	if !v.Equal {
+		verdict = "different at " + plural(v.Differ, "path", "paths")
+	}
+	if _, err := fmt.Fprintln(out, verdict); err != nil {
+		return err
+	}
+	lists := []struct {
+		title string
+		list  []overlaydiff.Difference
+		more  int64
+	}{
+		{"", v.Differences, v.Differ - int64(len(v.Differences))},
+		{"what layers can't say:", v.Inexpressible, 0},
+	}
+	for _, l := range lists {
+		if len(l.list) == 0 {
+			continue
+		}
+		rows := [][]string{}
+		for _, difference := range l.list {
+			rows = append(rows, []string{"  " + diff.QuotePath(difference.Path), strings.Join(difference.What, ", ")})
+		}
+		if l.title != "" {
+			fmt.Fprintln(out, l.title)
+		}
+		if err := printTable(out, rows); err != nil {
+			return err
+		}
+		if l.more > 0 {
+			fmt.Fprintf(out, "  and %s more\n", count(l.more))
+		}
+	}
+	if err := printTable(out, [][]string{
+		{"DiffID", v.Applied.DiffID.String()},
+		{"entries", count(v.Applied.Entries)},
+		{"bytes of files", bytes(v.Applied.Bytes)},
+	}); err != nil {
+		return err
+	}
+	if n := d.Raced(); n > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s while they were read: what differs may be that; stop or freeze what writes there and try again\n",
+			plural(n, "entry vanished or changed", "entries vanished or changed"))
+	}
+	return nil
+}
+
+func checkXattrs(x layer.Xattrs) error {
+	switch x {
+	case layer.XattrsAll, layer.XattrsOCI, layer.XattrsNone:
+		return nil
+	}
+	return usagef("--xattrs %q: say all, oci or none", string(x))
+}
+
+// openInput opens a file to read; - is standard input.
+func openInput(cmd *cobra.Command, file string) (io.ReadCloser, error) {
+	if file == "-" {
+		return io.NopCloser(cmd.InOrStdin()), nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w; name a layer that can be read, or - for standard input", err)
+	}
+	return f, nil
+}
