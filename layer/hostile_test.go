@@ -368,6 +368,16 @@ func TestApply_Deep(t *testing.T) {
 	if got, want := brief(t, root), brief10(10)+" d/d/g=z h=z x"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	// The directory of a link stays open while one of many levels is looked for.
+	others := []entry{reg(deep+"f", "y")}
+	for i := range 40 {
+		others = append(others, reg(fmt.Sprintf("other%d/f", i), ""))
+	}
+	long := filepath.Join(top, "long")
+	mustApply(t, long, archive(t, append(others, hardlink("x/y", deep+"f"))...))
+	if b, err := os.ReadFile(filepath.Join(long, "x/y")); err != nil || string(b) != "y" {
+		t.Errorf("a link to the deep file: %q, %v", b, err)
+	}
 	var each []entry
 	for i := 1; i <= levels; i++ {
 		each = append(each, dirEntry(deep[:2*i]).mode(0o700))

@@ -13,7 +13,7 @@ import (
 
 const (
 	// openDirs bounds the directories that are open at once. Consecutive entries
-	// share them, so few are enough; more than the two that one entry holds.
+	// share them, so few are enough.
 	openDirs = 32
 	// maxPath is PATH_MAX with its NUL; longer paths are walked in parts.
 	maxPath  = 4096
@@ -25,11 +25,12 @@ const (
 type tree struct {
 	root *dir
 	open []*dir // recently used last; without the root
+	pin  *dir   // stays open while another is looked for
 	made func(d *dir, name string, fd int) error
 }
 
-// dir is an open directory of the tree. It belongs to its tree, which closes it
-// some time after 32 others were used.
+// dir is an open directory of the tree. It belongs to its tree, which may close it
+// when another is looked for, unless it is pinned.
 type dir struct {
 	fd   int
 	path string // by which it was found; "\x00" if that may be another by now
@@ -189,8 +190,12 @@ func (t *tree) keep(fd int, path string) (*dir, error) {
 	if len(t.open) <= openDirs {
 		return d, nil
 	}
-	oldest := t.open[0]
-	t.open = append(t.open[:0], t.open[1:]...)
+	i := 0
+	if t.open[0] == t.pin {
+		i = 1
+	}
+	oldest := t.open[i]
+	t.open = append(t.open[:i], t.open[i+1:]...)
 	return d, oldest.leave()
 }
 
