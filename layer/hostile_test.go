@@ -148,6 +148,8 @@ var traversal = []hostile{
 	{name: "no name", raw: patched(reg("x", ""), 0, "\x00"), fails: "the root can only be a directory"},
 	{name: "NUL in a PAX name", raw: withRecord("path", "a\x00/../../x"), fails: "no layer"},
 	{name: "name of 256 bytes", entries: []entry{reg(strings.Repeat("x", 256), "")}, fails: "has 256 bytes"},
+	{name: "path of 20,000 bytes", entries: []entry{reg(strings.Repeat("d/", 10_000)+"f", "")}, fails: "too long"},
+	{name: "path that links make too long", entries: []entry{symlink("l", strings.Repeat("l2/", 1000)), symlink("l2", strings.Repeat("l/", 1000)), reg("l/f", "")}, fails: "too many levels"},
 	{name: "name of 255 bytes", entries: []entry{reg(strings.Repeat("x", 255), "")}, want: strings.Repeat("x", 255)},
 }
 

@@ -17,7 +17,8 @@ const (
 	openDirs = 32
 	// maxPath is PATH_MAX with its NUL; longer paths are walked in parts.
 	maxPath  = 4096
-	maxLinks = 40 // as the kernel
+	mostPath = 4 * maxPath // all that is walked: what is longer serves no honest layer
+	maxLinks = 40          // as the kernel
 )
 
 // tree opens the directories of the tree by untrusted names. It is the one place
@@ -82,6 +83,9 @@ func (t *tree) walk(path string, make bool, links int) (*dir, error) {
 		return from, nil
 	}
 	fd, err := -1, error(syscall.ENAMETOOLONG)
+	if len(path) > mostPath {
+		return nil, dirError(path, err)
+	}
 	if len(path) < maxPath {
 		fd, err = sys.OpenDirBelow(from.fd, rest, sys.NoLinks)
 		if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EXDEV) { // EXDEV: ".." in the target of a link
