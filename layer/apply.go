@@ -154,8 +154,8 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // a user namespace with SkipDevices. It may be called from several goroutines, but
 // not for one directory. When ctx is done it ends as soon as r's Read returns.
 //
-// Memory is bounded, but for one entry (16 bytes and what a map needs) per name when dir is
-// not empty, and for the window of a zstd archive.
+// Memory is bounded, some 20 MiB, but for the window of a zstd archive (at most 128
+// MiB) and, when dir is not empty, 16 bytes and what a map needs for each entry.
 func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (Applied, error) {
 	if opts.Form == "" {
 		opts.Form = Plain
@@ -250,7 +250,7 @@ func applyTo(ctx context.Context, r io.Reader, st *stage, opts ApplyOptions) (_ 
 		return a.out, err
 	}
 	defer func() { err = errors.Join(err, a.tree.leave()) }()
-	in := openInput(r, opts)
+	in := openInput(ctx, r, opts)
 	defer in.close()
 	a.files = newFiller()
 	defer a.files.wait() // after a panic of r, too

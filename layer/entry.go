@@ -171,6 +171,8 @@ func (a *applier) link(p place, unsafeTarget string) error {
 	if err != nil {
 		return fmt.Errorf("hard link to %s: %w", quote(unsafeTarget), err)
 	}
+	a.tree.pin = p.d // a long path may take more directories than stay open
+	defer func() { a.tree.pin = nil }()
 	parent, name := split(path)
 	from, err := a.tree.dir(parent, false)
 	var st, now sys.Stat
@@ -202,7 +204,7 @@ func (a *applier) device(p place, m meta, h *tar.Header) error {
 	if format != sys.Fifo {
 		if a.opts.SkipDevices {
 			a.out.Skipped++
-			return nil
+			return a.remove(p) // it would have replaced what is there
 		}
 		var ok bool
 		rdev, ok = sys.MakeDevice(h.Devmajor, h.Devminor)

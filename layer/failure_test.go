@@ -175,6 +175,29 @@ func TestApply_Canceled(t *testing.T) {
 	}
 }
 
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// What follows the end of the archive, or content that is skipped, is not read
+// any longer than the context lasts.
+func TestApply_CanceledInEndlessInput(t *testing.T) {
+	dir := testenv.Scratch(t, testenv.Tmpfs)
+	huge := plain(t, reg(".wh.a", ""))
+	copy(huge[124:], "77777777777\x00")
+	checksum(huge)
+	for name, data := range map[string][]byte{"after the end": archive(t, reg("f", "")), "content of a whiteout": huge[:512]} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &stopAfter{io.MultiReader(bytes.NewReader(data), endless{}), 5000, cancel}
+		if _, err := layer.Apply(ctx, r, filepath.Join(dir, "r"), layer.ApplyOptions{Form: layer.Plain}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 type panics struct{ io.Reader }
 
 func (p panics) Read(b []byte) (int, error) {
@@ -291,6 +314,29 @@ func TestApply_Stage(t *testing.T) {
 	}
 }
 
+// What is mounted in the tree is not of the tree: no entry goes there and no
+// whiteout empties it.
+func TestApply_Mounts(t *testing.T) {
+	root := testenv.Scratch(t, testenv.Ext4)
+	point := filepath.Join(root, "d/m")
+	testenv.Tree(t, root, "dir d/m", "symlink l -> d/m", "file f")
+	if err := syscall.Mount("tmpfs", point, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer testenv.Unmount(t, point)
+	testenv.Tree(t, point, "file precious content=x mtime=5", "dir . mtime=6")
+	before := snapshot(t, point)
+	for _, e := range []entry{
+		reg("d/m/f", ""), reg("l/f", ""), reg("d/m/.wh.precious", ""), reg("d/m/.wh..wh..opq", ""), dirEntry("d/m"),
+		reg(".wh.d", ""), reg("d/.wh.m", ""), reg("d", ""), reg("d/.wh..wh..opq", ""), reg(".wh..wh..opq", ""), hardlink("x", "d/m/precious"),
+	} {
+		if _, err := apply(t, root, archive(t, e)); err == nil || !strings.Contains(err.Error(), "mounted") && !errors.Is(err, syscall.EXDEV) {
+			t.Errorf("%s: %v", e.Name, err)
+		}
+		same(t, e.Name, before, snapshot(t, point))
+	}
+}
+
 func TestApply_WrongOptions(t *testing.T) {
 	for _, o := range []layer.ApplyOptions{
 		{}, {Form: "tree"}, {Form: layer.Plain, Xattrs: "some"}, {Form: layer.Overlay, Whiteouts: "block"},
@@ -298,5 +344,15 @@ func TestApply_WrongOptions(t *testing.T) {
 		if _, err := layer.Apply(t.Context(), strings.NewReader(""), t.TempDir(), o); err == nil {
 			t.Errorf("%+v is taken", o)
 		}
+	}
+}
+
+// A device that is left out replaces what is there all the same.
+func TestApply_SkipDevices(t *testing.T) {
+	root := testenv.Scratch(t, testenv.Tmpfs)
+	testenv.Tree(t, root, "file null", "file f")
+	out := mustApply(t, root, archive(t, device("null", 1, 3), reg("g", "")), func(o *layer.ApplyOptions) { o.SkipDevices = true })
+	if got := brief(t, root); got != "f g" || out.Skipped != 1 {
+		t.Errorf("got %s, %+v", got, out)
 	}
 }

@@ -148,6 +148,8 @@ var traversal = []hostile{
 	{name: "no name", raw: patched(reg("x", ""), 0, "\x00"), fails: "the root can only be a directory"},
 	{name: "NUL in a PAX name", raw: withRecord("path", "a\x00/../../x"), fails: "no layer"},
 	{name: "name of 256 bytes", entries: []entry{reg(strings.Repeat("x", 256), "")}, fails: "has 256 bytes"},
+	{name: "path of 20,000 bytes", entries: []entry{reg(strings.Repeat("d/", 10_000)+"f", "")}, fails: "too long"},
+	{name: "path that links make too long", entries: []entry{symlink("l", strings.Repeat("l2/", 1000)), symlink("l2", strings.Repeat("l/", 1000)), reg("l/f", "")}, fails: "too many levels"},
 	{name: "name of 255 bytes", entries: []entry{reg(strings.Repeat("x", 255), "")}, want: strings.Repeat("x", 255)},
 }
 
@@ -367,6 +369,16 @@ func TestApply_Deep(t *testing.T) {
 	mustApply(t, root, archive(t, reg(deep+".wh.f", ""), reg(strings.Repeat("d/", 10)+".wh.d", ""), reg("x", "")))
 	if got, want := brief(t, root), brief10(10)+" d/d/g=z h=z x"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	// The directory of a link stays open while one of many levels is looked for.
+	others := []entry{reg(deep+"f", "y")}
+	for i := range 40 {
+		others = append(others, reg(fmt.Sprintf("other%d/f", i), ""))
+	}
+	long := filepath.Join(top, "long")
+	mustApply(t, long, archive(t, append(others, hardlink("x/y", deep+"f"))...))
+	if b, err := os.ReadFile(filepath.Join(long, "x/y")); err != nil || string(b) != "y" {
+		t.Errorf("a link to the deep file: %q, %v", b, err)
 	}
 	var each []entry
 	for i := 1; i <= levels; i++ {

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,8 @@ const (
 type input struct {
 	opts        ApplyOptions
 	src         io.Reader
-	ready       chan *block // to Read
+	stop        func() error // why to read no further
+	ready       chan *block  // to Read
 	hashes      chan *block
 	free        chan *block
 	quit        chan struct{}
@@ -45,9 +47,9 @@ type block struct {
 	uses atomic.Int32
 }
 
-func openInput(r io.Reader, opts ApplyOptions) *input {
+func openInput(ctx context.Context, r io.Reader, opts ApplyOptions) *input {
 	in := &input{
-		opts: opts, src: r,
+		opts: opts, src: r, stop: ctx.Err,
 		ready: make(chan *block, blocks), hashes: make(chan *block, blocks), free: make(chan *block, blocks),
 		quit: make(chan struct{}), diffID: digester(opts.DiffID), raw: digester(opts.Digest),
 	}
@@ -141,6 +143,9 @@ func (in *input) Read(b []byte) (int, error) {
 		if in.block != nil {
 			in.release(in.block)
 			in.block = nil
+		}
+		if err := in.stop(); err != nil {
+			return 0, err
 		}
 		next, ok := <-in.ready
 		switch {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pkg/xattr"
 
@@ -104,6 +105,19 @@ func TestApply_IDs(t *testing.T) {
 	_, err = apply(t, filepath.Join(dir, "no"), archive(t, reg("f", "").owner(10, 0)), maps)
 	if err == nil || !strings.Contains(err.Error(), "entry f: user id 10 has no mapping") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Access times are those of the layer, or of the modification.
+func TestApply_AccessTimes(t *testing.T) {
+	root := filepath.Join(testenv.Scratch(t, testenv.Tmpfs), "r")
+	with := func(e entry) entry { e.AccessTime = time.Unix(77, 5); return e }
+	mustApply(t, root, archive(t, with(reg("f", "x")), with(dirEntry("d")), reg("d/g", ""), with(symlink("l", "f"))))
+	for name, want := range map[string]string{"f": "77.5", "d": "77.5", "l": "77.5", "d/g": "1000000000.0"} {
+		var st syscall.Stat_t
+		if err := syscall.Lstat(filepath.Join(root, name), &st); err != nil || fmt.Sprintf("%d.%d", st.Atim.Sec, st.Atim.Nsec) != want {
+			t.Errorf("%s: %d.%d, %v; want %s", name, st.Atim.Sec, st.Atim.Nsec, err, want)
+		}
 	}
 }
 

@@ -56,6 +56,9 @@ func openStage(target string, ids idMappings) (*stage, error) {
 
 // resolve follows symbolic links in the target, which are the caller's own.
 func resolve(target string) (string, error) {
+	if target == "" {
+		return "", errors.New("no directory is named")
+	}
 	path, err := filepath.EvalSymlinks(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, lerr := os.Lstat(target); lerr == nil {

@@ -13,11 +13,12 @@ import (
 
 const (
 	// openDirs bounds the directories that are open at once. Consecutive entries
-	// share them, so few are enough; more than the two that one entry holds.
+	// share them, so few are enough.
 	openDirs = 32
 	// maxPath is PATH_MAX with its NUL; longer paths are walked in parts.
 	maxPath  = 4096
-	maxLinks = 40 // as the kernel
+	mostPath = 4 * maxPath // all that is walked: what is longer serves no honest layer
+	maxLinks = 40          // as the kernel
 )
 
 // tree opens the directories of the tree by untrusted names. It is the one place
@@ -25,11 +26,12 @@ const (
 type tree struct {
 	root *dir
 	open []*dir // recently used last; without the root
+	pin  *dir   // stays open while another is looked for
 	made func(d *dir, name string, fd int) error
 }
 
-// dir is an open directory of the tree. It belongs to its tree, which closes it
-// some time after 32 others were used.
+// dir is an open directory of the tree. It belongs to its tree, which may close it
+// when another is looked for, unless it is pinned.
 type dir struct {
 	fd   int
 	path string // by which it was found; "\x00" if that may be another by now
@@ -81,6 +83,9 @@ func (t *tree) walk(path string, make bool, links int) (*dir, error) {
 		return from, nil
 	}
 	fd, err := -1, error(syscall.ENAMETOOLONG)
+	if len(path) > mostPath {
+		return nil, dirError(path, err)
+	}
 	if len(path) < maxPath {
 		fd, err = sys.OpenDirBelow(from.fd, rest, sys.NoLinks)
 		if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EXDEV) { // EXDEV: ".." in the target of a link
@@ -189,8 +194,12 @@ func (t *tree) keep(fd int, path string) (*dir, error) {
 	if len(t.open) <= openDirs {
 		return d, nil
 	}
-	oldest := t.open[0]
-	t.open = append(t.open[:0], t.open[1:]...)
+	i := 0
+	if t.open[0] == t.pin {
+		i = 1
+	}
+	oldest := t.open[i]
+	t.open = append(t.open[:i], t.open[i+1:]...)
 	return d, oldest.leave()
 }
 
