@@ -35,6 +35,9 @@ need attr getfattr setfattr
 need acl getfacl setfacl
 need make make
 need perl-base perl
+need tar tar
+need gzip gzip
+need zstd zstd
 # The race detector is built with a C compiler and the C library's headers.
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
@@ -50,7 +53,6 @@ for word; do
       need qemu-system-x86 qemu-system-x86_64
       need dmsetup dmsetup
       need xz-utils xz
-      need zstd zstd
       ;;
     *) echo "install.sh: unknown word '$word': debootstrap, vm or nothing" >&2; exit 2 ;;
   esac

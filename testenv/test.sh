@@ -4,6 +4,10 @@
 #
 # First installs what is missing (install.sh). As root a test that can't run
 # here fails; otherwise it is skipped with its reason.
+#
+# Without arguments, as root, a part of the tests also runs on other kernels, in
+# virtual machines: those of OVERLAYDIFF_KERNELS, "5.10 6.1 6.12 6.18 latest" unless
+# set, "none" for none. make test-vm runs all tests there.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
 
@@ -30,6 +34,19 @@ formatted() {
   [ -z "$files" ] || { echo "gofmt would change:" $files; return 1; }
 }
 
+kernels=${OVERLAYDIFF_KERNELS:-5.10 6.1 6.12 6.18 latest}
+if [ "$(id -u)" != 0 ] || [ $# -gt 0 ]; then
+  kernels=none
+fi
+
+# QEMU and its kernels, which only this needs; without a network it fails.
+machines() {
+  testenv/install.sh vm && go build -o dist/matrix ./testenv/vm/matrix && dist/matrix -slice -kernels "$kernels" || {
+    echo "test.sh: OVERLAYDIFF_KERNELS=none leaves other kernels out" >&2
+    return 1
+  }
+}
+
 packages=(./...)
 for arg; do
   case $arg in .|./*) packages=() ;; esac
@@ -42,5 +59,7 @@ step benchmarks go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./b
 echo '== go test' >&2
 # -count 1: what they find depends on the kernel, which the test cache does not know.
 go test -race -count 1 -timeout 15m "$@" "${packages[@]}" || failed="$failed go test;"
+
+[ "$kernels" = none ] || step 'other kernels' machines
 
 [ -z "$failed" ] || { echo "test.sh: failed:$failed see above" >&2; exit 1; }
