@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	apexlog "github.com/apex/log"
+	"github.com/apex/log/handlers/discard"
 	"github.com/sirupsen/logrus"
 	storagearchive "go.podman.io/storage/pkg/archive"
 
@@ -19,6 +21,7 @@ import (
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // the verdicts say it better
+	apexlog.SetHandler(discard.New())
 	// Some code opens things once and keeps them: the check for leaks is to
 	// find them open before.
 	if err := warm(); err != nil {
@@ -70,7 +73,13 @@ func mountOverlay(tb testing.TB, s diff.Stack, options string) string {
 
 func BenchmarkUsage(b *testing.B)   { benchmark(b, Usage()) }
 func BenchmarkChanges(b *testing.B) { benchmark(b, Changes()) }
-func BenchmarkLayer(b *testing.B)   { benchmark(b, Layer()) }
+
+func BenchmarkLayer(b *testing.B)        { benchmark(b, Layers()[0]) }
+func BenchmarkLayerDigest(b *testing.B)  { benchmark(b, Layers()[1]) }
+func BenchmarkLayerGzip(b *testing.B)    { benchmark(b, Layers()[2]) }
+func BenchmarkLayerZstd(b *testing.B)    { benchmark(b, Layers()[3]) }
+func BenchmarkApply(b *testing.B)        { benchmark(b, Applies()[0]) }
+func BenchmarkApplyOverlay(b *testing.B) { benchmark(b, Applies()[1]) }
 
 func benchmark(b *testing.B, t bench.Task) {
 	testenv.RequireRoot(b)
