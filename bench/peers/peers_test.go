@@ -22,6 +22,13 @@ import (
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // the verdicts say it better
 	apexlog.SetHandler(discard.New())
+	if os.Getenv(childEnv) != "" {
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, "peers:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	// Some code opens things once and keeps them: the check for leaks is to
 	// find them open before.
 	if err := warm(); err != nil {
@@ -81,16 +88,21 @@ func BenchmarkLayerZstd(b *testing.B)    { benchmark(b, Layers()[3]) }
 func BenchmarkApply(b *testing.B)        { benchmark(b, Applies()[0]) }
 func BenchmarkApplyOverlay(b *testing.B) { benchmark(b, Applies()[1]) }
 
-func benchmark(b *testing.B, t bench.Task) {
-	testenv.RequireRoot(b)
+func chosenSet(b *testing.B) bench.Set {
+	b.Helper()
+	if testing.Short() {
+		return bench.Tiny
+	}
 	set, err := bench.ParseSet(os.Getenv("OVERLAYDIFF_BENCH"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	if testing.Short() {
-		set = bench.Tiny
-	}
-	for _, s := range set.Scenarios() {
+	return set
+}
+
+func benchmark(b *testing.B, t bench.Task) {
+	testenv.RequireRoot(b)
+	for _, s := range chosenSet(b).Scenarios() {
 		if t.Skips(s) {
 			continue
 		}
