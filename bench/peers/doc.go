@@ -11,7 +11,9 @@
 //
 // The tasks are Usage and Changes; Layer, the tar of the changes to nowhere, and
 // LayerDigest, LayerGzip, LayerZstd, which add what a store of blobs needs; Apply
-// and ApplyOverlay, a layer into an empty directory, without and with whiteouts.
+// and ApplyOverlay, a layer into an empty directory, without and with whiteouts;
+// Memory, what writing a large layer takes in a process of its own; Copies, two
+// trees that share nothing.
 //
 // Before a subject is timed, its answer is compared with ours, path by path. What
 // a layer does is seen by applying it to the old view, see replay. One
