@@ -19,6 +19,7 @@ import (
 	storagearchive "go.podman.io/storage/pkg/archive"
 
 	"github.com/overlaydiff/overlaydiff/bench"
+	"github.com/overlaydiff/overlaydiff/layer"
 )
 
 // exporters are the peers'. The gzip of moby, containerd and buildkit is the
@@ -41,12 +42,12 @@ var encodings = []encoding{
 	{task: "Layer"},
 	{task: "LayerDigest", digest: true},
 	{
-		task:       "LayerGzip",
+		task: "LayerGzip", ours: layer.Gzip,
 		compress:   func(e exporter) compressor { return either(e.gzip, standardGzip) },
 		decompress: func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
 	},
 	{
-		task:       "LayerZstd",
+		task: "LayerZstd", ours: layer.Zstd,
 		compress:   func(e exporter) compressor { return either(e.zstd, klauspostZstd) },
 		decompress: func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) },
 	},

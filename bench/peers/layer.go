@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/overlaydiff/overlaydiff/bench"
+	"github.com/overlaydiff/overlaydiff/layer"
 )
 
 // exporter writes the layer tar of a scene.
@@ -18,6 +19,8 @@ type exporter struct {
 	// gzip and zstd are the compressors that its users get, each at its default
 	// level. nil are those of most, see [encodings].
 	gzip, zstd compressor
+	// export does all that an encoding says itself; nil: write is all it has.
+	export func(ctx context.Context, s *bench.Scene, w io.Writer, enc encoding) error
 }
 
 type compressor func(w io.Writer) (io.WriteCloser, error)
@@ -30,6 +33,7 @@ type encoding struct {
 	// compress chooses the compressor of an exporter. What it makes is hashed
 	// again, as each store of blobs does. nil is none.
 	compress func(e exporter) compressor
+	ours     layer.Compression
 	// decompress is for the check.
 	decompress func(r io.Reader) (io.Reader, error)
 }
@@ -77,6 +81,9 @@ func (enc encoding) run(e exporter) func(context.Context, *bench.Scene, bench.Vi
 }
 
 func (enc encoding) write(ctx context.Context, e exporter, s *bench.Scene, w io.Writer) error {
+	if e.export != nil {
+		return e.export(ctx, s, w, enc)
+	}
 	diffID := sha256.New()
 	switch {
 	case enc.compress != nil:
