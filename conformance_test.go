@@ -2,7 +2,7 @@ package overlaydiff
 
 import (
 	"context"
-	"iter"
+	"fmt"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -30,23 +30,13 @@ func TestConformance(t *testing.T) {
 }
 
 func TestRandom(t *testing.T) {
-	difftest.RunRandom(t, difftest.RandomOptions{}, map[string]difftest.Opener{
-		"native": opener(Native), "naive": opener(Naive), "auto": opener(Auto),
-		"naive, reading all": reading(opener(Naive)),
-	})
-}
-
-// reading makes an engine read contents whatever it has proofs of.
-func reading(open difftest.Opener) difftest.Opener {
-	return func(ctx context.Context, tb testing.TB, s diff.Stack) (diff.Engine, error) {
-		e, err := open(ctx, tb, s)
-		return reader{e}, err
+	engines := map[string]difftest.Opener{"native": opener(Native), "naive": opener(Naive), "auto": opener(Auto)}
+	contents := map[string]diff.Content{}
+	for _, choice := range []Choice{Native, Naive} {
+		for _, content := range []diff.Content{diff.ContentAlways, diff.ContentNever} {
+			name := fmt.Sprintf("%s --content=%s", choice, content)
+			engines[name], contents[name] = opener(choice), content
+		}
 	}
-}
-
-type reader struct{ diff.Engine }
-
-func (r reader) Changes(ctx context.Context, o diff.Options) iter.Seq2[diff.Change, error] {
-	o.Content = diff.ContentAlways
-	return r.Engine.Changes(ctx, o)
+	difftest.RunRandom(t, difftest.RandomOptions{Contents: contents}, engines)
 }

@@ -89,19 +89,19 @@ func peak(f func() error) (int64, error) {
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5\n"), 0); err != nil {
 		return 0, err
 	}
-	before, err := resident("VmHWM:")
+	before, err := Resident("VmHWM:")
 	if err != nil {
 		return 0, err
 	}
 	if err := f(); err != nil {
 		return 0, err
 	}
-	after, err := resident("VmHWM:")
+	after, err := Resident("VmHWM:")
 	return max(0, after-before), err
 }
 
-// resident returns a line of /proc/self/status in bytes.
-func resident(key string) (int64, error) {
+// Resident returns a line of /proc/self/status in bytes.
+func Resident(key string) (int64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, err

@@ -12,7 +12,7 @@ import (
 // needlessly, "error" is 1 if it gave up. log is told what.
 func Measure(b *testing.B, t Task, s *Scene) {
 	b.Helper()
-	ours := Ask(b.Context(), t.Subjects[0], s)
+	ours := Ask(b.Context(), t.Right(), s)
 	must(b, ours.Err)
 	for _, subject := range t.Subjects {
 		var v Verdict
@@ -42,6 +42,11 @@ func measure(b *testing.B, subject Subject, s *Scene, v Verdict) {
 		if _, err := subject.Run(b.Context(), s, nil); (err != nil) != (v.Err != nil) {
 			b.Fatalf("error %v, and %v the time before", err, v.Err)
 		}
+		if subject.Clean != nil {
+			b.StopTimer()
+			must(b, subject.clean(s))
+			b.StartTimer()
+		}
 	}
 	b.ReportMetric(float64(memory), "peak-B")
 	b.ReportMetric(float64(v.Wrong()), "wrong")
@@ -64,6 +69,9 @@ func peakOf(ctx context.Context, subject Subject, s *Scene) (int64, error) {
 	})
 	if failed != nil {
 		err = failed
+	}
+	if cerr := subject.clean(s); err == nil {
+		err = cerr
 	}
 	return n, err
 }

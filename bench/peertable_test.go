@@ -12,10 +12,11 @@ const peersHead = `
 The same cases, asked of the code that container runtimes use today (` + "`bench/peers`" + ` runs them; versions as in its
 ` + "`go.mod`" + `). They are called directly: where a runtime first asks whether it may use a function at all, this says what
 happens if that goes wrong. A directory that is listed because something in it changed is no fault, nor is a whiteout of
-nothing in a layer.
+nothing in a layer. A layer is applied to the old view, which must then be as the new one, whole seconds of times and
+sockets apart.
 
 - **right+**: right, and lists what did not change too: a larger layer.
-- **wrong**: misses a change, or has one that is none, or content that is not there. ` + "`bench/peers/answers.tsv`" + ` says which.
+- **wrong**: misses a change, or has one that is none, or content or attributes that are not there. ` + "`bench/peers/answers.tsv`" + ` says which.
 - **error**: gives up, which is better than wrong.
 
 `
@@ -29,6 +30,7 @@ var peers = []struct{ column, name, what string }{
 	{"buildkit", "buildkit.WriteUpperdir", "the overlay differ of buildkit"},
 	{"storage", "storage.OverlayChanges", "podman diff with native diff"},
 	{"storage tar", "storage.TarWithOptions", "the native diff of Podman's storage"},
+	{"umoci", "umoci.GenerateInsertLayer", "what umoci has for an upper directory"},
 }
 
 // peerTable turns bench/peers/answers.tsv, which that module's tests hold, into

@@ -114,6 +114,8 @@ func TestCompareChanges(t *testing.T) {
 		{"C /f", "C /f, C /g, C /h", "right, and lists 2 unchanged", "copied up in vain"},
 		{"C /f, D /g", "", "wrong: misses /f and 1 more", ""},
 		{"", "A /f", "wrong: invents /f", ""},
+		{"A /f", "R /f", "wrong: misses /f", "and so it is not there after a replay"},
+		{"", "R /f", "wrong: invents /f", "a replay damages it"},
 		{"", "D /f", "wrong: invents /f", ""},
 		{"D /f", "A /f", "wrong: mistakes /f", "a whiteout taken for a device"},
 		{"D /f", "P /f", "wrong: mistakes /f", "the same in a tar"},

@@ -9,7 +9,9 @@ import (
 
 // Visit is told each change: its letter and its path. The letters are A, C and D;
 // P of those who don't tell A from C, and X if they do that with another content
-// than the new view has. A nil Visit is measured.
+// than the new view has. R is a path that is not as in the new view once the
+// answer was carried out, though the answer did not name it. A nil Visit is
+// measured.
 type Visit func(letter byte, path string)
 
 // Answer is a summary of what a subject found. What it does not know is 0.
@@ -30,6 +32,16 @@ type Subject struct {
 	// Limit marks the bare system calls that the work takes at least. It has no
 	// answer to check.
 	Limit bool
+	// Clean removes what a run without a visit left behind. No time is taken of
+	// it. nil is nothing.
+	Clean func(s *Scene) error
+}
+
+func (s Subject) clean(sc *Scene) error {
+	if s.Clean == nil {
+		return nil
+	}
+	return s.Clean(sc)
 }
 
 // Task is a question with its subjects, ours first: the others' answers are
@@ -38,6 +50,9 @@ type Task struct {
 	// Name is the benchmark's: Usage, Changes.
 	Name     string
 	Subjects []Subject
+	// Reference has the answer that all are compared with, where that is not the
+	// first subject's. It is not measured.
+	Reference *Subject
 	// Compare compares another's answer with ours.
 	Compare func(ours, theirs Findings) Verdict
 	// Skip tells the scenarios that say nothing new about the task, or take too
@@ -47,6 +62,14 @@ type Task struct {
 
 // Skips reports whether the task is not worth doing on a scenario.
 func (t Task) Skips(s Scenario) bool { return t.Skip != nil && t.Skip(s) }
+
+// Right returns the subject whose answer the others' are compared with.
+func (t Task) Right() Subject {
+	if t.Reference != nil {
+		return *t.Reference
+	}
+	return t.Subjects[0]
+}
 
 // Usage is what an upper directory holds.
 func Usage() Task {
@@ -64,11 +87,11 @@ func Changes() Task {
 	}}
 }
 
-// Layer is the layer tar of the changes, thrown away. There is none of ours yet:
-// the others' are compared with our changes.
+// Layer is the layer tar of the changes, thrown away. What it carries is compared
+// with our list of them.
 func Layer() Task {
 	return Task{
-		Name: "Layer", Compare: CompareChanges, Subjects: []Subject{{Name: "overlaydiff-changes", Run: layerChanges}},
+		Name: "Layer", Compare: CompareChanges, Reference: &Subject{Name: "overlaydiff-changes", Run: layerChanges},
 		Skip: func(s Scenario) bool { return s.Image > 2*image }, // Changes shows what finding them costs
 	}
 }

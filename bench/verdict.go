@@ -130,7 +130,7 @@ func CompareChanges(ours, theirs Findings) (v Verdict) {
 		got, listed := theirs.Paths[p]
 		switch {
 		case !listed && want == 'D' && theirs.hides(p):
-		case !listed:
+		case !listed || got == 'R':
 			v.Missed = append(v.Missed, p)
 		case got != want && (got != 'P' || want == 'D'):
 			v.Mistaken = append(v.Mistaken, p)

@@ -9,7 +9,14 @@
 //	OVERLAYDIFF_BENCH=full go test -bench … -count 5  what the report is made of
 //	./test.sh                                        its tests
 //
-// Before a subject is timed, its answer is compared with ours, path by path. One
+// The tasks are Usage and Changes; Layer, the tar of the changes to nowhere, and
+// LayerDigest, LayerGzip, LayerZstd, which add what a store of blobs needs; Apply
+// and ApplyOverlay, a layer into an empty directory, without and with whiteouts;
+// Memory, what writing a large layer takes in a process of its own; Copies, two
+// trees that share nothing.
+//
+// Before a subject is timed, its answer is compared with ours, path by path. What
+// a layer does is seen by applying it to the old view, see replay. One
 // that is wrong is timed all the same, and marked in the column "wrong" with how
 // many paths are; "error" is 1 where it gave up. What each is wrong about is in
 // docs/features.md, from TestAnswers on the conformance suite.

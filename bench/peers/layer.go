@@ -1,181 +1,138 @@
 package peers
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
-	"path"
-	"strings"
-
-	"github.com/containerd/containerd/v2/pkg/archive"
-	"github.com/containerd/continuity/fs"
-	"github.com/moby/buildkit/util/overlay"
-	mobyarchive "github.com/moby/go-archive"
-	"github.com/moby/go-archive/compression"
-	"github.com/moby/sys/user"
-	storagearchive "go.podman.io/storage/pkg/archive"
+	"path/filepath"
 
 	"github.com/overlaydiff/overlaydiff/bench"
+	"github.com/overlaydiff/overlaydiff/layer"
 )
 
-// Layer adds the peers' to our task. Reading a layer (Untar, Apply) is to come
-// with our own.
-func Layer() bench.Task {
-	t := bench.Layer()
-	t.Subjects = append(t.Subjects,
-		bench.Subject{Name: "moby.ExportChanges", Run: layer(mobyExport)},
-		bench.Subject{Name: "moby.TarWithOptions", Run: layer(mobyTar)},
-		bench.Subject{Name: "containerd.WriteDiff", Run: layer(containerdDiff)},
-		bench.Subject{Name: "containerd.DiffDirChanges", Run: layer(containerdDiffDir)},
-		bench.Subject{Name: "buildkit.WriteUpperdir", Run: layer(buildkitLayer)},
-		bench.Subject{Name: "storage.TarWithOptions", Run: layer(storageTar)},
-	)
-	return t
+// exporter writes the layer tar of a scene.
+type exporter struct {
+	name  string
+	write func(ctx context.Context, s *bench.Scene, w io.Writer) error
+	// gzip and zstd are the compressors that its users get, each at its default
+	// level. nil are those of most, see [encodings].
+	gzip, zstd compressor
+	// export does all that an encoding says itself; nil: write is all it has.
+	export func(ctx context.Context, s *bench.Scene, w io.Writer, enc encoding) error
 }
 
-// layer makes a subject of what writes a layer tar. Nobody reads it when time
-// is taken.
-func layer(write func(ctx context.Context, s *bench.Scene, w io.Writer) error) func(context.Context, *bench.Scene, bench.Visit) (bench.Answer, error) {
-	return func(ctx context.Context, s *bench.Scene, visit bench.Visit) (a bench.Answer, err error) {
+type compressor func(w io.Writer) (io.WriteCloser, error)
+
+// encoding is what becomes of the tar on its way to nowhere.
+type encoding struct {
+	task string
+	// digest is the sha256 of the tar (DiffID), taken as it is written.
+	digest bool
+	// compress chooses the compressor of an exporter. What it makes is hashed
+	// again, as each store of blobs does. nil is none.
+	compress func(e exporter) compressor
+	ours     layer.Compression
+	// decompress is for the check.
+	decompress func(r io.Reader) (io.Reader, error)
+}
+
+// Layers are the tasks about writing layers: the bare tar, with its digest, and
+// compressed.
+func Layers() (tasks []bench.Task) {
+	for _, enc := range encodings {
+		t := bench.Layer()
+		t.Name = enc.task
+		for _, e := range append(ours(), exporters...) {
+			t.Subjects = append(t.Subjects, bench.Subject{Name: e.name, Run: enc.run(e)})
+		}
+		t.Subjects = append(t.Subjects, limit("floor-read-1-thread", readFloor(1)), limit("floor-read-2-threads", readFloor(2)))
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// run makes a subject of an exporter. With a visit, what it wrote is read.
+func (enc encoding) run(e exporter) func(context.Context, *bench.Scene, bench.Visit) (bench.Answer, error) {
+	return func(ctx context.Context, s *bench.Scene, visit bench.Visit) (bench.Answer, error) {
+		var n counter
 		if visit == nil {
-			n := counter(0)
-			err := write(ctx, s, &n)
+			err := enc.write(ctx, e, s, &n)
 			return bench.Answer{Bytes: int64(n)}, err
 		}
 		r, w := io.Pipe()
-		done := make(chan error, 1)
+		written := make(chan error, 1)
 		go func() {
-			err := readLayer(r, s, visit, &a)
-			_, copied := io.Copy(io.Discard, r) // what follows the end of the tar
-			done <- errors.Join(err, copied)
+			err := enc.write(ctx, e, s, w)
+			_ = w.CloseWithError(err) // a pipe's can't fail
+			written <- err
 		}()
-		err = write(ctx, s, w)
-		_ = w.CloseWithError(err) // a pipe's can't fail
-		if rerr := <-done; err == nil {
-			err = rerr
+		a, err := enc.check(ctx, r, s, visit)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r) // what follows the end of the tar
 		}
-		a.Bytes = 0 // of no meaning beside ours
+		_ = r.CloseWithError(err)
+		if werr := <-written; werr != nil {
+			err = werr
+		}
 		return a, err
 	}
+}
+
+func (enc encoding) write(ctx context.Context, e exporter, s *bench.Scene, w io.Writer) error {
+	if e.export != nil {
+		return e.export(ctx, s, w, enc)
+	}
+	diffID := sha256.New()
+	switch {
+	case enc.compress != nil:
+		compressed, err := enc.compress(e)(io.MultiWriter(w, sha256.New()))
+		if err != nil {
+			return err
+		}
+		err = e.write(ctx, s, io.MultiWriter(compressed, diffID))
+		return errors.Join(err, compressed.Close())
+	case enc.digest:
+		w = io.MultiWriter(w, diffID)
+	}
+	return e.write(ctx, s, w)
+}
+
+// check reads the tar for its changes. The bare one is replayed, too: the others
+// differ in what becomes of it.
+func (enc encoding) check(ctx context.Context, r io.Reader, s *bench.Scene, visit bench.Visit) (bench.Answer, error) {
+	if enc.digest {
+		return readLayer(r, s, visit)
+	}
+	if enc.compress != nil {
+		tar, err := enc.decompress(r)
+		if err != nil {
+			return bench.Answer{}, err
+		}
+		return readLayer(tar, s, visit)
+	}
+	return replayLayer(ctx, r, s, visit)
 }
 
 type counter int64
 
 func (c *counter) Write(b []byte) (int, error) { *c += counter(len(b)); return len(b), nil }
 
-// readLayer visits what a layer tar changes, and compares its files and links
-// with those in the new view. A whiteout of nothing changes nothing.
-func readLayer(r io.Reader, s *bench.Scene, visit bench.Visit, a *bench.Answer) error {
-	for t := tar.NewReader(r); ; {
-		h, err := t.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		a.Changes++
-		dir, base := path.Split(path.Clean(h.Name))
-		name, deleted := strings.CutPrefix(base, ".wh.")
-		switch {
-		case base == ".wh..wh..opq":
-			visit('D', dir+base)
-		case strings.HasPrefix(base, ".wh..wh."): // aufs' own
-		case deleted:
-			if _, err := os.Lstat(path.Join(s.Old, dir+name)); err == nil {
-				visit('D', dir+name)
-			}
-		default:
-			letter := byte('P')
-			if same, err := sameContent(t, h, path.Join(s.Stack.Mountpoint, dir+base)); err != nil || !same {
-				letter = 'X'
-			}
-			visit(letter, dir+base)
-		}
+// keepLayer returns a file with the layer of a scene, for those who read layers.
+// It is made once, by containerd: its walking differ is right about most.
+func keepLayer(ctx context.Context, s *bench.Scene) (string, error) {
+	name := filepath.Join(s.Scratch, "layer.tar")
+	if _, err := os.Stat(name); err == nil {
+		return name, nil
 	}
-}
-
-func sameContent(r io.Reader, h *tar.Header, file string) (bool, error) {
-	switch h.Typeflag {
-	case tar.TypeSymlink:
-		target, err := os.Readlink(file)
-		return target == h.Linkname, err
-	case tar.TypeReg:
-	default: // a hard link's content is that of its first name
-		return true, nil
-	}
-	// Never through a link, nor from what is no file: opening it might wait.
-	if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() {
-		return false, err
-	}
-	f, err := os.Open(file)
+	f, err := os.Create(name)
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	defer f.Close()
-	want, got := sha256.New(), sha256.New()
-	if _, err := io.Copy(want, f); err != nil {
-		return false, err
+	err = containerdDiff(ctx, s, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		err = errors.Join(err, os.Remove(name))
 	}
-	_, err = io.Copy(got, r)
-	return string(want.Sum(nil)) == string(got.Sum(nil)), err
-}
-
-func copyFrom(w io.Writer, r io.ReadCloser, err error) error {
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, r.Close())
-}
-
-// mobyExport is docker commit where the driver does not trust its native diff.
-func mobyExport(_ context.Context, s *bench.Scene, w io.Writer) error {
-	list, err := mobyarchive.ChangesDirs(s.Stack.Mountpoint, s.Old)
-	if err != nil {
-		return err
-	}
-	r, err := mobyarchive.ExportChanges(s.Stack.Mountpoint, list, user.IdentityMapping{})
-	return copyFrom(w, r, err)
-}
-
-// mobyTar is docker commit with native diff.
-func mobyTar(_ context.Context, s *bench.Scene, w io.Writer) error {
-	r, err := mobyarchive.TarWithOptions(s.Stack.Upper, &mobyarchive.TarOptions{
-		Compression: compression.None, WhiteoutFormat: mobyarchive.OverlayWhiteoutFormat,
-	})
-	return copyFrom(w, r, err)
-}
-
-// containerdDiff is containerd's walking differ, and so nerdctl commit.
-func containerdDiff(ctx context.Context, s *bench.Scene, w io.Writer) error {
-	return archive.WriteDiff(ctx, w, s.Old, s.Stack.Mountpoint)
-}
-
-// containerdDiffDir is containerd's erofs differ: native, without probes.
-func containerdDiffDir(ctx context.Context, s *bench.Scene, w io.Writer) error {
-	cw := archive.NewChangeWriter(w, s.Stack.Upper)
-	err := fs.DiffDirChanges(ctx, s.Old, s.Stack.Upper, fs.DiffSourceOverlayFS, cw.HandleChange)
-	return errors.Join(err, cw.Close())
-}
-
-// buildkitLayer is how buildkit makes a layer, if it trusts the mount options.
-func buildkitLayer(ctx context.Context, s *bench.Scene, w io.Writer) error {
-	lower, upperdir, err := buildkitMounts(s)
-	if err != nil {
-		return err
-	}
-	return overlay.WriteUpperdir(ctx, w, upperdir, lower)
-}
-
-// storageTar is podman commit with native diff.
-func storageTar(_ context.Context, s *bench.Scene, w io.Writer) error {
-	r, err := storagearchive.TarWithOptions(s.Stack.Upper, &storagearchive.TarOptions{
-		Compression: storagearchive.Uncompressed, WhiteoutFormat: storagearchive.OverlayWhiteoutFormat,
-		WhiteoutData: s.Stack.Lower,
-	})
-	return copyFrom(w, r, err)
+	return name, err
 }

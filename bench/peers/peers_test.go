@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	apexlog "github.com/apex/log"
+	"github.com/apex/log/handlers/discard"
 	"github.com/sirupsen/logrus"
 	storagearchive "go.podman.io/storage/pkg/archive"
 
@@ -19,6 +21,14 @@ import (
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // the verdicts say it better
+	apexlog.SetHandler(discard.New())
+	if os.Getenv(childEnv) != "" {
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, "peers:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	// Some code opens things once and keeps them: the check for leaks is to
 	// find them open before.
 	if err := warm(); err != nil {
@@ -70,18 +80,29 @@ func mountOverlay(tb testing.TB, s diff.Stack, options string) string {
 
 func BenchmarkUsage(b *testing.B)   { benchmark(b, Usage()) }
 func BenchmarkChanges(b *testing.B) { benchmark(b, Changes()) }
-func BenchmarkLayer(b *testing.B)   { benchmark(b, Layer()) }
 
-func benchmark(b *testing.B, t bench.Task) {
-	testenv.RequireRoot(b)
+func BenchmarkLayer(b *testing.B)        { benchmark(b, Layers()[0]) }
+func BenchmarkLayerDigest(b *testing.B)  { benchmark(b, Layers()[1]) }
+func BenchmarkLayerGzip(b *testing.B)    { benchmark(b, Layers()[2]) }
+func BenchmarkLayerZstd(b *testing.B)    { benchmark(b, Layers()[3]) }
+func BenchmarkApply(b *testing.B)        { benchmark(b, Applies()[0]) }
+func BenchmarkApplyOverlay(b *testing.B) { benchmark(b, Applies()[1]) }
+
+func chosenSet(b *testing.B) bench.Set {
+	b.Helper()
+	if testing.Short() {
+		return bench.Tiny
+	}
 	set, err := bench.ParseSet(os.Getenv("OVERLAYDIFF_BENCH"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	if testing.Short() {
-		set = bench.Tiny
-	}
-	for _, s := range set.Scenarios() {
+	return set
+}
+
+func benchmark(b *testing.B, t bench.Task) {
+	testenv.RequireRoot(b)
+	for _, s := range chosenSet(b).Scenarios() {
 		if t.Skips(s) {
 			continue
 		}

@@ -79,3 +79,11 @@ func walkFloor(threads int) func(s *bench.Scene) (bench.Answer, error) {
 		return a, nil
 	}
 }
+
+// readFloor is the limit of whoever makes a layer of what the upper directory has.
+func readFloor(threads int) func(s *bench.Scene) (bench.Answer, error) {
+	return func(s *bench.Scene) (bench.Answer, error) {
+		t, err := floor.Read(s.Stack.Upper, threads)
+		return bench.Answer{Bytes: t.Bytes}, err
+	}
+}

@@ -39,6 +39,39 @@ func reference(v *views) (a answer, err error) {
 	return a, err
 }
 
+// reading returns the answer of who reads contents when content says, and the
+// changes of a which that misses or tells in part: without reading, files of
+// one size have one content.
+func (a answer) reading(content diff.Content, v *views) (b answer, missed []refdiff.Change, err error) {
+	if content != diff.ContentNever {
+		return a, nil, nil
+	}
+	type inode struct{ dev, ino uint64 }
+	seen := map[inode]bool{}
+	for _, c := range a.changes {
+		if slices.Contains(c.What, "content") && !slices.Contains(c.What, "size") {
+			missed = append(missed, c)
+			c.What = slices.DeleteFunc(slices.Clone(c.What), func(what string) bool { return what == "content" })
+			if len(c.What) == 0 {
+				continue
+			}
+		}
+		b.changes = append(b.changes, c)
+		if c.Kind == "delete" || c.Type == "dir" {
+			continue
+		}
+		st, err := lstat(v.new + c.Path)
+		if err != nil {
+			return b, nil, err
+		}
+		if id := (inode{uint64(st.Dev), st.Ino}); !seen[id] {
+			seen[id] = true
+			b.size += c.Size
+		}
+	}
+	return b, missed, nil
+}
+
 // lines returns the changes as the tables write them: "C /path what,what".
 func lines(changes []refdiff.Change) []string {
 	var all []string
@@ -72,10 +105,10 @@ func collect(ctx context.Context, e diff.Engine, opts diff.Options) ([]diff.Chan
 	return all, nil
 }
 
-// checkAnswer compares the engine's changes and their size with the reference.
+// checkAnswer compares the engine's changes and their size with what is wanted.
 // The error matches diff.ErrUnsupported if the engine refuses.
-func checkAnswer(ctx context.Context, e diff.Engine, v *views, want answer) error {
-	changes, err := collect(ctx, e, diff.Options{})
+func checkAnswer(ctx context.Context, e diff.Engine, v *views, want answer, opts diff.Options) error {
+	changes, err := collect(ctx, e, opts)
 	if err != nil {
 		return err
 	}
@@ -91,7 +124,7 @@ func checkAnswer(ctx context.Context, e diff.Engine, v *views, want answer) erro
 			return fmt.Errorf("%q is followed by %q", a, b)
 		}
 	}
-	size, err := diff.Size(ctx, e, diff.Options{})
+	size, err := diff.Size(ctx, e, opts)
 	if err != nil {
 		return fmt.Errorf("size: %w", err)
 	}

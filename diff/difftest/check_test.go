@@ -11,6 +11,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/refdiff"
 )
 
 // liar is an engine whose answer and manners can be spoiled.
@@ -98,7 +99,7 @@ func TestCheckAnswer(t *testing.T) {
 		"order": {func(c []diff.Change) []diff.Change { slices.Reverse(c); return c }, `/a`},
 	} {
 		e := &liar{changes: test.spoil(slices.Clone(right))}
-		err := checkAnswer(t.Context(), e, v, want)
+		err := checkAnswer(t.Context(), e, v, want, diff.Options{})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(strings.ReplaceAll(err.Error(), "\u00a0", " "), test.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, test.want)
 		}
@@ -169,5 +170,32 @@ func TestFeatures(t *testing.T) {
 		if got := features(options); got != want {
 			t.Errorf("features(%q) = %+v, want %+v", options, got, want)
 		}
+	}
+}
+
+// TestReading holds what may be missed where contents are not read: that they
+// differ, if the sizes don't, and so the whole change if nothing else does.
+func TestReading(t *testing.T) {
+	dir := t.TempDir()
+	testenv.Tree(t, dir, "file a content=1", "file b content=22", "file c content=333", "file d content=4444", "link e d")
+	change := func(path string, size int64, what ...string) refdiff.Change {
+		return refdiff.Change{Kind: "modify", Path: path, Type: "file", Size: size, What: what}
+	}
+	all := answer{size: 1 + 2 + 3 + 4444, changes: []refdiff.Change{
+		change("/a", 1, "content"), change("/b", 2, "mode", "content", "mtime"), change("/c", 3, "size", "content"),
+		change("/d", 4444, "mtime"), change("/e", 4444, "mtime"), {Kind: "delete", Path: "/g", Type: "file", Size: 9},
+	}}
+	for _, content := range []diff.Content{"", diff.ContentAuto, diff.ContentAlways} {
+		if got, missed, err := all.reading(content, nil); len(got.changes) != len(all.changes) || missed != nil || err != nil {
+			t.Errorf("%q: %v, misses %v, %v", content, got, missed, err)
+		}
+	}
+	got, missed, err := all.reading(diff.ContentNever, &views{new: dir})
+	want := []string{"C /b mode,mtime", "C /c size,content", "C /d mtime", "C /e mtime", "D /g"}
+	if !slices.Equal(lines(got.changes), want) || got.size != 2+3+4444 || err != nil {
+		t.Errorf("never: %q, %d bytes, %v", lines(got.changes), got.size, err)
+	}
+	if want := []string{"C /a content", "C /b mode,content,mtime"}; !slices.Equal(lines(missed), want) {
+		t.Errorf("never misses %q", lines(missed))
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/refdiff"
 )
 
 // RandomOptions of [RunRandom]. The zero value is what a test usually wants.
@@ -32,6 +33,10 @@ type RandomOptions struct {
 	Mounts []string
 	// Checks are done on every case besides, by name.
 	Checks map[string]Check
+	// Contents says of engines, by name, when they read contents. What is then
+	// missed by the documentation of [diff.Content], and nothing else, is logged
+	// instead of failed.
+	Contents map[string]diff.Content
 }
 
 var allMounts = []string{
@@ -68,7 +73,7 @@ func RunRandom(t *testing.T, opts RandomOptions, engines map[string]Opener) {
 	fileSystems, seed := 0, opts.Seed
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
 		testenv.Scratch(t, fs) // skips, where there is none
-		r := random{t: t, fs: fs, engines: engines, checks: opts.Checks}
+		r := random{t: t, fs: fs, engines: engines, contents: opts.Contents, checks: opts.Checks}
 		r.run(opts, seed)
 		t.Logf("%s: %s", fs, r.tally)
 		total.add(r.tally)
@@ -98,37 +103,47 @@ func RunScript(t *testing.T, script string, engines map[string]Opener) {
 // tally counts what became of cases.
 type tally struct {
 	cases, differences int
-	refused            map[string]int // by engine
+	refused, missed    map[string]int // by engine
 }
 
 func (n *tally) add(m tally) {
 	n.cases += m.cases
 	n.differences += m.differences
-	for engine, refused := range m.refused {
-		if n.refused == nil {
-			n.refused = map[string]int{}
+	n.refused, n.missed = sum(n.refused, m.refused), sum(n.missed, m.missed)
+}
+
+func sum(a, b map[string]int) map[string]int {
+	all := maps.Clone(a)
+	for engine, n := range b {
+		if all == nil {
+			all = map[string]int{}
 		}
-		n.refused[engine] += refused
+		all[engine] += n
 	}
+	return all
 }
 
 func (n tally) String() string { return fmt.Sprintf("%d cases, %s", n.cases, n.outcome()) }
 
 func (n tally) outcome() string {
-	var refused []string
+	var more []string
 	for _, engine := range slices.Sorted(maps.Keys(n.refused)) {
-		refused = append(refused, fmt.Sprintf("%s refused %d", engine, n.refused[engine]))
+		more = append(more, fmt.Sprintf("%s refused %d", engine, n.refused[engine]))
+		if missed := n.missed[engine]; missed > 0 {
+			more = append(more, fmt.Sprintf("misses %d as it says", missed))
+		}
 	}
-	return fmt.Sprintf("%d differences; %s", n.differences, strings.Join(refused, ", "))
+	return fmt.Sprintf("%d differences; %s", n.differences, strings.Join(more, ", "))
 }
 
 // random tries cases on one file system.
 type random struct {
-	t       *testing.T
-	fs      testenv.FS
-	engines map[string]Opener
-	checks  map[string]Check
-	tally   tally
+	t        *testing.T
+	fs       testenv.FS
+	engines  map[string]Opener
+	contents map[string]diff.Content
+	checks   map[string]Check
+	tally    tally
 }
 
 // run tries cases, one after another. Two at a time were hardly faster where
@@ -155,8 +170,12 @@ func (r *random) mount(mounts []string, seed uint64) string {
 	return ""
 }
 
-// verdict says of each engine what it got wrong, or why it refused.
-type verdict struct{ wrong, refused map[string]string }
+// verdict says of each engine what it got wrong, why it refused, or what it
+// misses as it says.
+type verdict struct {
+	wrong, refused map[string]string
+	missed         map[string][]refdiff.Change
+}
 
 // setting stands in a verdict for what is no engine: the mounts, the reference.
 const setting = "the case itself"
@@ -176,7 +195,7 @@ func (r *random) try(c *testenv.Case) verdict {
 
 // once makes the case, asks all engines and takes everything down.
 func (r *random) once(c *testenv.Case) verdict {
-	v := verdict{wrong: map[string]string{}, refused: map[string]string{}}
+	v := verdict{wrong: map[string]string{}, refused: map[string]string{}, missed: map[string][]refdiff.Change{}}
 	t := try(r.t, func(tb testing.TB) {
 		dir := testenv.Scratch(tb, r.fs)
 		o := overlay{dir: dir, lower: c.Lowers(tb, dir), upper: filepath.Join(dir, "upper"), options: c.Options}
@@ -198,11 +217,18 @@ func (r *random) once(c *testenv.Case) verdict {
 			}
 		}
 		for name, open := range r.engines {
+			content := r.contents[name]
+			answer, missed, err := want.reading(content, mounted)
+			if err != nil {
+				tb.Fatalf("reference: %v", err)
+			}
 			e, err := open(tb.Context(), tb, mounted.stack)
 			if err == nil {
-				err = errors.Join(checkAnswer(tb.Context(), e, mounted, want), e.Close())
+				err = errors.Join(checkAnswer(tb.Context(), e, mounted, answer, diff.Options{Content: content}), e.Close())
 			}
-			judge(name, err)
+			if judge(name, err); err == nil {
+				v.missed[name] = missed
+			}
 		}
 		for name, check := range r.checks {
 			judge(name, check(tb, View{Stack: mounted.stack, Old: mounted.old, New: mounted.new, Dir: dir}))
@@ -229,7 +255,11 @@ func (r *random) judge(c *testenv.Case, v verdict) {
 		if v.refused[engine] != "" {
 			n = 1
 		}
-		r.tally.add(tally{refused: map[string]int{engine: n}})
+		missed := v.missed[engine]
+		r.tally.add(tally{refused: map[string]int{engine: n}, missed: map[string]int{engine: len(missed)}})
+		if len(missed) > 0 {
+			r.t.Logf("seed %d: %s misses %s", c.Seed, engine, strings.Join(lines(missed), ", "))
+		}
 	}
 	if len(v.wrong) == 0 {
 		return

@@ -85,7 +85,7 @@ func (c testcase) ask(tb testing.TB, fs testenv.FS, open Opener, more func(diff.
 	}
 	e, err := open(tb.Context(), tb, v.stack)
 	if err == nil {
-		err = checkAnswer(tb.Context(), e, v, want)
+		err = checkAnswer(tb.Context(), e, v, want, diff.Options{})
 		if err == nil && !c.fails {
 			err = more(e)
 		}

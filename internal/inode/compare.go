@@ -143,6 +143,9 @@ func (p Pair) SameContent() (bool, error) {
 	if p.Extents && p.Content != diff.ContentAlways && to.Stat.Size >= blockSize && sys.SameExtents(a, b) {
 		return true, nil
 	}
+	guestA, guestB := from.guest(a), to.guest(b)
+	defer guestA.Close()
+	defer guestB.Close()
 	buf, _ := blocks.Get().(*[2][blockSize]byte)
 	defer blocks.Put(buf)
 	size := to.Stat.Size
@@ -159,6 +162,8 @@ func (p Pair) SameContent() (bool, error) {
 		if err := p.Ctx.Err(); err != nil {
 			return false, err
 		}
+		guestA.Read(off)
+		guestB.Read(off)
 		n := min(size-off, blockSize)
 		na, err := sys.PreadFull(a, buf[0][:n], off)
 		if err != nil {
@@ -176,6 +181,17 @@ func (p Pair) SameContent() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// large is the size from which on a file must not push others out of the page
+// cache by being compared.
+const large = 32 << 20
+
+func (r *Ref) guest(fd int) *sys.Guest {
+	if r.Stat.Size <= large {
+		return nil
+	}
+	return sys.NewGuest(fd, r.Stat.Size)
 }
 
 func isSparse(r *Ref) bool { return r.Stat.Blocks*512 < r.Stat.Size }

@@ -26,12 +26,12 @@ type Total struct {
 }
 
 // Usage reads a tree as if to measure it, with so many threads.
-func Usage(dir string, threads int) (Total, error) { return walk(dir, nil, threads) }
+func Usage(dir string, threads int) (Total, error) { return walk(dir, nil, threads, false) }
 
 // Changes reads an upper directory as if to list its changes: it looks at each
 // name there, and in the lower layers, topmost first, until one has it.
 func Changes(upper string, lower []string, threads int) (Total, error) {
-	return walk(upper, lower, threads)
+	return walk(upper, lower, threads, false)
 }
 
 // job is an open directory, and those of the lower layers that have its name.
@@ -80,7 +80,7 @@ func (q *queue) give(j job) {
 	q.Unlock()
 }
 
-func walk(dir string, lower []string, threads int) (Total, error) {
+func walk(dir string, lower []string, threads int, contents bool) (Total, error) {
 	q := &queue{threads: threads}
 	q.more.L = &q.Mutex
 	first := job{}
@@ -100,7 +100,7 @@ func walk(dir string, lower []string, threads int) (Total, error) {
 	workers, linked := make([]worker, threads), &links{seen: map[uint64]bool{}}
 	var wg sync.WaitGroup
 	for i := range workers {
-		workers[i].queue, workers[i].linked = q, linked
+		workers[i].queue, workers[i].linked, workers[i].reads = q, linked, contents
 		if i > 0 {
 			wg.Go(workers[i].work)
 		}
@@ -151,7 +151,10 @@ type worker struct {
 	linked *links
 	total  Total
 	buffer *[bufferSize]byte
-	_      [64]byte // no two workers count in one cache line
+	reads  bool // the content of files, too
+
+	content *[bufferSize]byte
+	_       [64]byte // no two workers count in one cache line
 }
 
 const bufferSize = 128 << 10
@@ -163,6 +166,10 @@ func (w *worker) work() {
 	defer runtime.UnlockOSThread()
 	w.buffer, _ = buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(w.buffer)
+	if w.reads {
+		w.content, _ = buffers.Get().(*[bufferSize]byte)
+		defer buffers.Put(w.content)
+	}
 	for {
 		var j job
 		if last := len(w.own) - 1; last >= 0 { // the newest, so that few are open
@@ -202,10 +209,11 @@ const dirFlags = syscall.O_RDONLY | syscall.O_DIRECTORY | syscall.O_NOFOLLOW | s
 // read lists one directory and looks at each of its names.
 func (w *worker) read(j job) error {
 	const (
-		header  = 19 // of struct linux_dirent64, before the name
-		reclen  = 16
-		typ     = 18
-		typeDir = 4
+		header   = 19 // of struct linux_dirent64, before the name
+		reclen   = 16
+		typ      = 18
+		typeDir  = 4
+		typeFile = 8
 	)
 	b := w.buffer
 	for {
@@ -219,13 +227,19 @@ func (w *worker) read(j job) error {
 		for at := 0; at < int(n); {
 			next := at + int(b[at+reclen]) + int(b[at+reclen+1])<<8
 			name := &b[at+header] // the kernel ends names with a NUL
-			isDir := b[at+typ] == typeDir
+			isDir, isFile := b[at+typ] == typeDir, b[at+typ] == typeFile
 			dots := *name == '.' && (b[at+header+1] == 0 || b[at+header+1] == '.' && b[at+header+2] == 0)
 			at = next
 			if dots {
 				continue
 			}
-			if err := w.look(j, name, isDir); err != nil {
+			var err error
+			if isFile && w.reads {
+				err = w.readFile(j.fd, name)
+			} else {
+				err = w.look(j, name, isDir)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -257,13 +271,13 @@ func (w *worker) look(j job, name *byte, isDir bool) error {
 		return nil
 	}
 	child := job{}
-	fd, errno := openAt(j.fd, name)
+	fd, errno := openAt(j.fd, name, dirFlags)
 	if errno != 0 {
 		return errno
 	}
 	child.fd = fd
 	for _, fd := range j.lower {
-		if fd, errno := openAt(fd, name); errno == 0 {
+		if fd, errno := openAt(fd, name, dirFlags); errno == 0 {
 			child.lower = append(child.lower, fd)
 		}
 	}
@@ -277,8 +291,8 @@ func statAt(dir int, name *byte, st *syscall.Stat_t) syscall.Errno {
 	return errno
 }
 
-func openAt(dir int, name *byte) (int, syscall.Errno) {
-	fd, _, errno := syscall.RawSyscall6(syscall.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(name)), dirFlags, 0, 0, 0)
+func openAt(dir int, name *byte, flags uintptr) (int, syscall.Errno) {
+	fd, _, errno := syscall.RawSyscall6(syscall.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(name)), flags, 0, 0, 0)
 	return int(fd), errno
 }
 

@@ -48,6 +48,9 @@ func TestUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for threads := 1; threads <= 4; threads++ {
+		if got, err := Read(dir, threads); got != want || err != nil {
+			t.Errorf("%d threads, reading: %+v, %v, want %+v", threads, got, err, want)
+		}
 		if got, err := Usage(dir, threads); got != want || err != nil {
 			t.Errorf("%d threads: %+v, %v, want %+v", threads, got, err, want)
 		}
