@@ -25,8 +25,8 @@ test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=reg
 kernels-doc: ## write docs/kernels.md of what test-vm found
 	go run ./testenv/vm/matrix -document docs/kernels.md
 
-random: ## compare engines and reference on CASES=2500 random overlays a file system
-	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^TestRandom$$' .
+random: ## compare engines and reference on CASES=2500 random overlays a file system; RUN=TestLayers_Random their layers
+	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^$(or $(RUN),TestRandom)$$' .
 
 # Both measure beside the peers, whose code is fetched first.
 bench: ## measure beside the peers, on generated trees: minutes; root
