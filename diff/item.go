@@ -56,12 +56,19 @@ type Payload interface {
 	Again() (Entry, Payload, error)
 	// Open opens the content of a regular file for reading. The caller closes the
 	// descriptor.
-	Open() (fd int, err error)
+	Open() (OpenFile, error)
 	// Target returns the target of a symbolic link.
 	Target() (string, error)
 	// Xattrs returns the extended attributes that the view shows, in the order of
 	// their names, without those for which [IgnoresXattr] is true.
 	Xattrs() ([]Xattr, error)
+}
+
+// OpenFile is a regular file that is open for reading.
+type OpenFile struct {
+	FD     int
+	Size   int64 // bytes, as it was when it was opened
+	Sparse bool  // less is allocated: there are holes
 }
 
 // Xattr is an extended attribute as a view shows it.

@@ -14,28 +14,23 @@ const tarBlock = 512
 // open opens an entry's file. Its size is what the file has then. If another took
 // its place since it was found, that is carried.
 func (x *exporter) open(e *entry) error {
-	fd, err := e.payload.Open()
+	f, err := e.payload.Open()
 	if errors.Is(err, diff.ErrRaced) {
 		if err = x.again(e); err != nil {
 			return err
 		}
-		fd, err = e.payload.Open()
+		f, err = e.payload.Open()
 	}
 	if err != nil {
 		return err
 	}
-	var st sys.Stat
-	if err := sys.StatAt(fd, "", sys.StatAll, &st); err != nil {
-		sys.Close(fd)
-		return exportError(e.path, "stat", err)
-	}
-	if st.Size != e.Size {
-		if err := x.resized(e, st.Size); err != nil {
-			sys.Close(fd)
+	if f.Size != e.Size {
+		if err := x.resized(e, f.Size); err != nil {
+			sys.Close(f.FD)
 			return err
 		}
 	}
-	e.fd, e.size, e.sparse = fd, st.Size, st.Blocks*512 < st.Size
+	e.file, e.open = f, true
 	return nil
 }
 
@@ -76,17 +71,17 @@ func (x *exporter) begin(b *piece) ([]byte, error) {
 		}
 		e.Entry, e.payload = now, payload
 	}
-	if b.link == "" && e.Type == diff.File && e.fd < 0 {
+	if b.link == "" && e.Type == diff.File && !e.open {
 		if err := x.open(e); err != nil {
 			return nil, err
 		}
-		if e.size > pieceSize { // it grew; its reader has this piece only
-			e.size = pieceSize
+		if e.file.Size > pieceSize { // it grew; its reader has this piece only
+			e.file.Size = pieceSize
 			if err := x.raced(e.path); err != nil {
 				return nil, err
 			}
 		}
-		b.n = int(e.size)
+		b.n = int(e.file.Size)
 	}
 	return x.header(b.buf, e, b.link)
 }
@@ -95,10 +90,10 @@ func (x *exporter) begin(b *piece) ([]byte, error) {
 func (x *exporter) content(b *piece) error {
 	e := b.entry
 	at, end := len(b.buf), len(b.buf)+b.n
-	last := b.off+int64(b.n) == e.size
+	last := b.off+int64(b.n) == e.file.Size
 	total := end
 	if last {
-		total += int(-e.size & (tarBlock - 1))
+		total += int(-e.file.Size & (tarBlock - 1))
 	}
 	if total > cap(b.buf) { // a header with many attributes
 		b.buf = append(make([]byte, 0, total), b.buf...)
@@ -119,18 +114,18 @@ func (x *exporter) content(b *piece) error {
 // readData fills to with what an entry's file has at off and returns how much there
 // was. Holes are not read.
 func (x *exporter) readData(e *entry, to []byte, off int64) (int, error) {
-	if !e.sparse {
-		return sys.PreadFull(e.fd, to, off)
+	if !e.file.Sparse {
+		return sys.PreadFull(e.file.FD, to, off)
 	}
 	end := off + int64(len(to))
 	for at := off; at < end; {
-		data := sys.NextData(e.fd, at, end)
+		data := sys.NextData(e.file.FD, at, end)
 		clear(to[at-off : data-off])
 		if at = data; at == end {
 			break
 		}
 		// To the next hole or the end: what a piece has is read at once.
-		n, err := sys.PreadFull(e.fd, to[at-off:], at)
+		n, err := sys.PreadFull(e.file.FD, to[at-off:], at)
 		return int(at-off) + n, err
 	}
 	return len(to), nil
@@ -141,35 +136,34 @@ func (x *exporter) readData(e *entry, to []byte, off int64) (int, error) {
 // writer calls it.
 func (x *exporter) relink(b *piece) (err error) {
 	e, g := b.entry, b.entry.group
+	b = &piece{entry: e}
 	if g.moved != nil {
-		if b.buf, err = x.header(b.buf[:0], e, g.moved.path); err == nil {
-			err = x.output.write(b.buf)
+		if b.buf, err = x.header(nil, e, g.moved.path); err == nil {
+			err = x.pipe.put(b.buf, false)
 		}
 		return x.orRaced(e, err)
 	}
-	e.fd = -1
-	b.link, b.buf, b.off, b.n = "", b.buf[:0], 0, 0
 	if e.Type == diff.File {
 		if err := x.open(e); err != nil {
 			return x.orRaced(e, err)
 		}
-		defer sys.Close(e.fd)
+		defer func() { sys.Close(e.file.FD); e.open = false }()
 	}
-	if b.buf, err = x.header(b.buf, e, ""); err != nil {
+	if b.buf, err = x.header(nil, e, ""); err != nil {
 		return x.orRaced(e, err)
 	}
-	for e.Type == diff.File && b.off < e.size {
-		b.n = int(min(pieceSize, e.size-b.off))
+	for e.Type == diff.File && b.off < e.file.Size {
+		b.n = int(min(pieceSize, e.file.Size-b.off))
 		if err := x.content(b); err != nil {
 			return err
 		}
-		if err := x.output.write(b.buf); err != nil {
+		if err := x.pipe.put(b.buf, false); err != nil {
 			return err
 		}
-		b.off, b.buf = b.off+int64(b.n), b.buf[:0]
+		b.off, b.buf = b.off+int64(b.n), nil
 	}
 	g.moved = e
-	return x.output.write(b.buf)
+	return x.pipe.put(b.buf, false)
 }
 
 // orRaced tells of an entry that vanished, which is no error.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -32,10 +33,9 @@ type entry struct {
 	whiteout bool
 
 	// Of the content, set when it is opened.
-	fd     int
-	size   int64
-	sparse bool
-	refs   int // pieces that are not read yet; guarded by the pipe
+	file   diff.OpenFile
+	open   bool
+	refs   atomic.Int32 // pieces that are not read yet
 	failed bool
 }
 
@@ -65,7 +65,7 @@ func (x *exporter) header(to []byte, e *entry, linkTo string) ([]byte, error) {
 	case linkTo != "":
 		h.Typeflag, h.Linkname = tar.TypeLink, strings.TrimPrefix(linkTo, "/")
 	case e.Type == diff.File:
-		h.Size = e.size
+		h.Size = e.file.Size
 	case e.Type == diff.Dir:
 		h.Name += "/"
 	case e.Type == diff.Symlink:

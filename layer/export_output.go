@@ -14,16 +14,14 @@ import (
 // output is where an archive goes: through compression to a writer, with a digest
 // of both sides.
 //
-//	write ─┬→ diffID
-//	       └→ compress → digest → w
+//	write → compress → digest → w
+//	sum   → diffID
 type output struct {
 	compression Compression
 	compress    io.WriteCloser // nil: not compressed
 	compressed  counter
 	diffID      hash.Hash // nil: not wanted
 	bytes       atomic.Int64
-	jobs        chan []byte // for the goroutine that computes diffID
-	done        chan struct{}
 }
 
 // counter counts and hashes what it passes on.
@@ -49,8 +47,6 @@ func newOutput(w io.Writer, o ExportOptions) (*output, error) {
 	}
 	if !o.NoDigests {
 		out.diffID = sha256.New()
-		out.jobs, out.done = make(chan []byte), make(chan struct{})
-		go out.sum()
 	}
 	if out.compression == None {
 		return out, nil
@@ -63,27 +59,20 @@ func newOutput(w io.Writer, o ExportOptions) (*output, error) {
 	return out, err
 }
 
-// sum hashes what goes in, beside what else is done with it.
-func (o *output) sum() {
-	for b := range o.jobs {
+// sum adds b, which write wrote, to the digest of the archive: beside what is
+// written next.
+func (o *output) sum(b []byte) {
+	if o.diffID != nil {
 		o.diffID.Write(b)
-		o.done <- struct{}{}
 	}
-	close(o.done)
 }
 
 // write writes b, which is the caller's again afterwards.
 func (o *output) write(b []byte) (err error) {
-	if o.diffID != nil {
-		o.jobs <- b
-	}
 	if o.compress != nil {
 		_, err = o.compress.Write(b)
 	} else {
 		_, err = o.compressed.Write(b)
-	}
-	if o.diffID != nil {
-		<-o.done
 	}
 	o.bytes.Add(int64(len(b)))
 	return err
@@ -92,16 +81,14 @@ func (o *output) write(b []byte) (err error) {
 // close ends the archive if it is whole, and frees what the output holds.
 func (o *output) close(whole bool) (err error) {
 	if whole {
-		err = o.write(make([]byte, 2*tarBlock))
+		end := make([]byte, 2*tarBlock)
+		o.sum(end)
+		err = o.write(end)
 	}
 	if o.compress != nil {
 		if closing := o.compress.Close(); err == nil && whole {
 			err = closing
 		}
-	}
-	if o.diffID != nil {
-		close(o.jobs)
-		<-o.done
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 
 // pieceSize is how much of a file is read at a time: so large that system calls and
 // the handing over don't count, so small that many are ready at once.
-const pieceSize = 256 << 10
+const pieceSize = 64 << 10
 
 // pieceRoom is what a piece has besides, for a header and padding.
 const pieceRoom = 8 << 10
@@ -23,7 +23,7 @@ const pieceRoom = 8 << 10
 // read, in order, so the one that is to be written next never waits for memory.
 //
 //	send → work → readers ─┐
-//	     └─ order ─────────┴→ writer → output → free
+//	     └─ order ─────────┴→ writer → sums → hasher → free
 type pipe struct {
 	ctx    context.Context //nolint:containedctx // the pipe's own
 	cancel context.CancelCauseFunc
@@ -33,8 +33,8 @@ type pipe struct {
 	free  chan *piece // nil: not made yet
 	work  chan *piece // for the readers
 	order chan *piece // for the writer, the same
+	sums  chan *piece // for the hasher, what was written
 	wait  sync.WaitGroup
-	mu    sync.Mutex // for entry.refs
 
 	stopped bool
 	entries int64 // written; the writer's
@@ -56,11 +56,11 @@ func newPipe(ctx context.Context, x *exporter, out *output) *pipe {
 	p := &pipe{x: x, output: out}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	readers := readers()
-	p.free = make(chan *piece, 8*readers)
+	p.free = make(chan *piece, 64*readers)
 	for range cap(p.free) {
 		p.free <- nil
 	}
-	p.work, p.order = make(chan *piece, cap(p.free)), make(chan *piece, cap(p.free))
+	p.work, p.order, p.sums = make(chan *piece, cap(p.free)), make(chan *piece, cap(p.free)), make(chan *piece, cap(p.free))
 	return p
 }
 
@@ -78,6 +78,14 @@ func (p *pipe) start() {
 		})
 	}
 	p.wait.Go(p.write)
+	p.wait.Go(func() {
+		for b := range p.sums {
+			p.output.sum(b.buf)
+			if b.ready != nil {
+				p.free <- b
+			}
+		}
+	})
 }
 
 // finish waits until all is written.
@@ -130,7 +138,7 @@ func (p *pipe) send(e *entry) error {
 	if e.group != nil && e.group.first != e {
 		b.link = e.group.first.path
 	}
-	e.fd, e.refs = -1, 1
+	e.refs.Store(1)
 	if b.link != "" || e.Type != diff.File || e.Size <= pieceSize {
 		p.pass(b)
 		return nil
@@ -145,17 +153,17 @@ func (p *pipe) send(e *entry) error {
 
 // sendLarge passes a file on that is open, in parts.
 func (p *pipe) sendLarge(b *piece, e *entry) error {
-	e.refs = int(max(1, (e.size+pieceSize-1)/pieceSize))
+	e.refs.Store(int32(max(1, (e.file.Size+pieceSize-1)/pieceSize)))
 	for off := int64(0); ; {
-		b.off, b.n = off, int(min(pieceSize, e.size-off))
+		b.off, b.n = off, int(min(pieceSize, e.file.Size-off))
 		off += int64(b.n)
 		p.pass(b)
-		if off >= e.size {
+		if off >= e.file.Size {
 			return nil
 		}
 		var err error
 		if b, err = p.take(e); err != nil {
-			p.release(e, int((e.size-off+pieceSize-1)/pieceSize))
+			p.release(e, int((e.file.Size-off+pieceSize-1)/pieceSize))
 			return err
 		}
 	}
@@ -169,11 +177,9 @@ func (p *pipe) pass(b *piece) {
 
 // release says that n pieces of an entry need its file no more.
 func (p *pipe) release(e *entry, n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e.refs -= n; e.refs == 0 && e.fd >= 0 {
-		sys.Close(e.fd)
-		e.fd = -1
+	if e.refs.Add(int32(-n)) == 0 && e.open {
+		sys.Close(e.file.FD)
+		e.open = false
 	}
 }
 
@@ -198,34 +204,51 @@ func (p *pipe) read(b *piece) error {
 
 // write takes the pieces in order.
 func (p *pipe) write() {
+	defer close(p.sums)
 	for b := range p.order {
 		<-b.ready
+		ok := false
 		if p.ctx.Err() == nil {
-			if err := p.emit(b); err != nil {
+			var err error
+			if ok, err = p.emit(b); err != nil {
 				p.cancel(err)
 			}
 		}
-		p.free <- b
+		if !ok {
+			b.buf = b.buf[:0]
+		}
+		p.sums <- b
 	}
 }
 
-// emit writes a piece, if its entry could be read.
-func (p *pipe) emit(b *piece) error {
+// put writes b, and has it hashed if it is none of the pipe's own pieces.
+func (p *pipe) put(b []byte, own bool) error {
+	if err := p.output.write(b); err != nil {
+		return fmt.Errorf("write the layer: %w", err)
+	}
+	if !own {
+		p.sums <- &piece{buf: b}
+	}
+	return nil
+}
+
+// emit writes a piece, if its entry could be read. ok: all of it, and no more.
+func (p *pipe) emit(b *piece) (ok bool, err error) {
 	e := b.entry
 	switch {
 	case errors.Is(b.err, diff.ErrRaced) || e.failed && b.link == "":
 		if e.failed {
-			return nil // told
+			return false, nil // told
 		}
 		e.failed = true
-		return p.x.raced(e.path)
+		return false, p.x.raced(e.path)
 	case b.err != nil:
-		return b.err
+		return false, b.err
 	case b.link != "" && e.group.first.failed:
-		return p.x.relink(b)
+		return false, p.x.relink(b)
 	}
-	if err := p.output.write(b.buf); err != nil {
-		return fmt.Errorf("write the layer: %w", err)
+	if err := p.put(b.buf, true); err != nil {
+		return false, err
 	}
 	if progress := p.x.opts.OnProgress; progress != nil {
 		if b.off == 0 {
@@ -233,5 +256,5 @@ func (p *pipe) emit(b *piece) error {
 		}
 		progress(p.entries, p.output.bytes.Load())
 	}
-	return nil
+	return true, nil
 }

@@ -71,12 +71,12 @@ func (p *payload) Again() (diff.Entry, diff.Payload, error) {
 }
 
 // Open implements [diff.Payload].
-func (p *payload) Open() (int, error) {
+func (p *payload) Open() (diff.OpenFile, error) {
 	l := lookup{resolver: &p.walk.resolver}
 	data, err := l.content(&object{meta: &p.Ref, data: &p.data, blob: p.blob})
 	if err != nil {
-		return -1, inode.Raced(err)
+		return diff.OpenFile{}, inode.Raced(err)
 	}
-	fd, err := data.Open()
-	return fd, inode.Raced(err)
+	f, err := data.OpenFile()
+	return f, inode.Raced(err)
 }

@@ -47,6 +47,15 @@ machines() {
   }
 }
 
+# fuzz runs the fuzz targets for what comes from strangers, each for FUZZ_TIME.
+fuzz() {
+  local target
+  for target in FuzzApply FuzzName FuzzWhiteoutName; do
+    # Coverage varies with goroutines: to minimize for long would be all that it does.
+    go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZ_TIME:-60s}" -fuzzminimizetime 1x ./layer || return
+  done
+}
+
 packages=(./...)
 for arg; do
   case $arg in .|./*) packages=() ;; esac
@@ -60,6 +69,7 @@ echo '== go test' >&2
 # -count 1: what they find depends on the kernel, which the test cache does not know.
 go test -race -count 1 -timeout 15m "$@" "${packages[@]}" || failed="$failed go test;"
 
+[ $# -gt 0 ] || [ "$(id -u)" != 0 ] || step fuzzing fuzz
 [ "$kernels" = none ] || step 'other kernels' machines
 
 [ -z "$failed" ] || { echo "test.sh: failed:$failed see above" >&2; exit 1; }

@@ -199,21 +199,28 @@ func isSparse(r *Ref) bool { return r.Stat.Blocks*512 < r.Stat.Size }
 // Open opens a regular file for reading and makes sure that it is the one that
 // stat saw: a fifo or a device in its place is not read.
 func (r *Ref) Open() (file int, err error) {
-	err = r.Dir.Use(func(fd int) error {
-		var err error
-		file, err = sys.OpenFileAt(fd, r.Name)
+	f, err := r.OpenFile()
+	return f.FD, err
+}
+
+// OpenFile is [Ref.Open] that also says what the file has now.
+func (r *Ref) OpenFile() (f diff.OpenFile, err error) {
+	err = r.Dir.Use(func(dirfd int) error {
+		file, err := sys.OpenFileAt(dirfd, r.Name)
+		if err != nil {
+			file, err = r.openPinned(dirfd, err)
+		}
 		if err == nil {
-			err = r.check(file)
-		} else {
-			file, err = r.openPinned(fd, err)
+			f, err = r.check(file)
 		}
 		return r.Dir.Wrap("open", r.Name, err)
 	})
-	return file, err
+	return f, err
 }
 
-// check closes file and returns [ErrSwapped] if it is not what stat saw.
-func (r *Ref) check(file int) error {
+// check returns an open file, or closes it and returns [ErrSwapped] if it is not
+// what stat saw.
+func (r *Ref) check(file int) (diff.OpenFile, error) {
 	var st sys.Stat
 	err := sys.StatAt(file, "", sys.StatAll, &st)
 	if err == nil && (st.Format() != sys.Regular || st.Ino != r.Stat.Ino) {
@@ -222,7 +229,7 @@ func (r *Ref) check(file int) error {
 	if err != nil {
 		sys.Close(file)
 	}
-	return err
+	return diff.OpenFile{FD: file, Size: st.Size, Sparse: st.Blocks*512 < st.Size}, err
 }
 
 // openPinned opens what could not be opened, with err: it may have been something
@@ -235,7 +242,7 @@ func (r *Ref) openPinned(dirfd int, err error) (int, error) {
 	if pinErr != nil {
 		return -1, pinErr
 	}
-	if swapped := r.check(pinned); swapped != nil {
+	if _, swapped := r.check(pinned); swapped != nil {
 		return -1, swapped
 	}
 	defer sys.Close(pinned)

@@ -35,9 +35,9 @@ func (p *Payload) Again() (diff.Entry, diff.Payload, error) {
 }
 
 // Open implements [diff.Payload].
-func (p *Payload) Open() (int, error) {
-	fd, err := p.Ref.Open()
-	return fd, Raced(err)
+func (p *Payload) Open() (diff.OpenFile, error) {
+	f, err := p.Ref.OpenFile()
+	return f, Raced(err)
 }
 
 // Target implements [diff.Payload].
