@@ -56,7 +56,7 @@ func newPipe(ctx context.Context, x *exporter, out *output) *pipe {
 	p := &pipe{x: x, output: out}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	readers := readers()
-	p.free = make(chan *piece, 64*readers)
+	p.free = make(chan *piece, 32*readers)
 	for range cap(p.free) {
 		p.free <- nil
 	}

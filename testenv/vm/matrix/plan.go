@@ -38,7 +38,8 @@ var leftOut = []string{"bench", "diff", "internal/archtest", "testenv/vm", "test
 // others of ours run as well, or that on more file systems than tell kernels
 // apart: an expression for each package.
 var leftOutTests = map[string]string{
-	".":               "^TestConformance$/^auto$", // it is native on all these cases, and random ones have it
+	".": "^TestConformance$/^auto$" + // it is native on all these cases, and random ones have it
+		"|^TestLayers$/^(xfs|btrfs)$", // most of it is about processes
 	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(xfs|btrfs)$",
 	"diff/difftest":   "^TestRun(Random)?$|^TestShrink$", // the root package runs the suite on real engines
 	"naive":           "^TestConformance_LiveMount$/^(ext4|xfs)$",
@@ -49,7 +50,10 @@ var leftOutTests = map[string]string{
 // out of them beside leftOutTests takes long, and is about processes.
 var (
 	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil"}
-	leftOutMore = map[string]string{"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$"}
+	leftOutMore = map[string]string{
+		".":               "|^TestLayers$", // random ones stay
+		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$",
+	}
 )
 
 // rotation has the file system of the first kernel of a slice, and of those
