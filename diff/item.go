@@ -41,6 +41,9 @@ type Item struct {
 	// Lower: the inode is a lower layer's, so names of it may be where the upper
 	// layer has nothing. Said by the native engine only.
 	Lower bool
+	// Uncounted: the inode may have more names than Entry.Nlinks says, in directories
+	// that only lower layers have (index=on). Said by the native engine only.
+	Uncounted bool
 	// Payload reads the new view's entry; nil if deleted.
 	Payload Payload
 	// Old reads the old view's entry: of a directory that was and is one and of

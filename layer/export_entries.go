@@ -199,7 +199,7 @@ func (x *exporter) add(it *diff.Item) error {
 		return err
 	}
 	e := &entry{path: it.Path, Entry: it.Entry, payload: it.Payload}
-	x.link(e, it.Lower)
+	x.link(e, it)
 	return x.pipe.send(e)
 }
 

@@ -8,23 +8,24 @@ type group struct {
 	seen  uint32
 	links uint32
 	lower bool // see [diff.Item]
+	more  bool // there may be more than links
 
 	moved *entry // carries the inode because first could not be read; the writer's
 }
 
 // link makes e a link to an inode that is in the layer, if it is another name of one.
-func (x *exporter) link(e *entry, lower bool) {
+func (x *exporter) link(e *entry, it *diff.Item) {
 	if e.Nlinks < 2 {
 		return
 	}
 	g := x.groups[e.Inode]
 	if g == nil {
-		g = &group{first: e, links: e.Nlinks, lower: lower}
+		g = &group{first: e, links: e.Nlinks, lower: it.Lower, more: it.Uncounted}
 		x.groups[e.Inode] = g
 	}
 	e.group = g
 	g.seen++
-	if g.seen >= g.links && !x.linking() {
+	if g.seen >= g.links && !g.more && !x.linking() {
 		delete(x.groups, e.Inode)
 	}
 }

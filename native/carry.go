@@ -18,6 +18,7 @@ func (w *walk) carry(n *node, at place, from, to *object, f *found) {
 	f.change.Entry = to.meta.Entry() // also if nothing changed
 	f.carried.Payload = w.payload(at, to)
 	f.carried.Lower = to.layer > 0
+	f.carried.Uncounted = w.search != nil && to.layer == 0
 	if from == nil || !from.meta.IsDir() || !to.meta.IsDir() {
 		return
 	}

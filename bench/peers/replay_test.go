@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
@@ -61,7 +62,8 @@ func TestReplay_Random(t *testing.T) {
 	difftest.RunRandom(t, difftest.RandomOptions{Cases: 40, Checks: map[string]difftest.Check{"replay": check}}, nil)
 	for _, name := range slices.Sorted(maps.Keys(replayers)) {
 		t.Logf("%s replayed %d layers", name, applied[name])
-		if applied[name] == 0 {
+		if applied[name] == 0 && os.Getenv("OVERLAYDIFF_SEED") == "" { // one case may be none that it can do
+
 			t.Errorf("%s replayed no layer", name)
 		}
 	}

@@ -12,6 +12,11 @@ var indexCases = []testcase{
 		lower: []string{"file A content=x; link d/B A; file C"}, ops: "write A y", want: "C /A size,content,mtime; C /d/B size,content,mtime",
 	},
 	{
+		name: "index: more names than the upper layer's link count", why: "in a layer they are links of one file", options: "index=on", mayRefuse: true,
+		lower: []string{"file a; dir Z; link Z/b a; link Z/a a; dir Z/Z; link Z/x a; link Z/Z/c a"}, ops: "chmod Z/Z/c 4711",
+		want: "C /Z/Z/c mode; C /Z/a mode; C /Z/b mode; C /Z/x mode; C /a mode",
+	},
+	{
 		name: "index: written and unlinked", why: "the change is in the work directory only (43)", options: "index=on", mayRefuse: true,
 		lower: []string{"file A content=x; link B A"}, ops: "write A y; unlink A", want: "D /A; C /B size,content,mtime",
 	},

@@ -70,8 +70,8 @@ func (p *Payload) Xattrs() ([]diff.Xattr, error) {
 
 // Carried is what an entry has beside its change if it may be carried elsewhere.
 type Carried struct {
-	Opaque, Lower bool
-	Payload, Old  diff.Payload
+	Opaque, Lower, Uncounted bool
+	Payload, Old             diff.Payload
 }
 
 // Wants reports whether an entry of the new view, to, is to be carried, change
@@ -98,7 +98,7 @@ func Carry(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error], u
 		for f, err := range settled(opts, walk(pool)) {
 			item := diff.Item{Change: f.Change}
 			if c := f.Carried; c != nil {
-				item.Opaque, item.Lower, item.Payload, item.Old = c.Opaque, c.Lower, c.Payload, c.Old
+				item.Opaque, item.Lower, item.Uncounted, item.Payload, item.Old = c.Opaque, c.Lower, c.Uncounted, c.Payload, c.Old
 			}
 			if !yield(item, err) {
 				return
