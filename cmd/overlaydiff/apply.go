@@ -47,17 +47,17 @@ command makes it right.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&to, "to", "", "`DIR` to unpack to, made if it is missing")
-	flags.StringVar(&as, "as", string(layer.Plain), "plain or overlay")
-	flags.StringVar(&want, "digest", "", "fail unless the file has this `DIGEST`, sha256:…")
-	flags.StringVar(&diffID, "diff-id", "", "fail unless the archive in it has this `DIGEST`")
-	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "which extended attributes to set: all, oci (capabilities), none")
-	flags.StringVar(&whiteouts, "whiteouts", "", "as overlay: device or xattr (Linux 6.7); else device where that is permitted")
-	flags.BoolVar(&userxattr, "userxattr", false, "as overlay: marks are user.overlay.*, for mounts with userxattr")
-	flags.BoolVar(&skipDevices, "skip-devices", false, "leave out devices, which only root can make")
-	flags.BoolVar(&keepMarks, "keep-marks", false, "as plain: set attributes named trusted.overlay.* too; DIR must never become a layer then")
-	flags.StringArrayVar(&uids, "uid-map", nil, "`CONTAINER:HOST:SIZE`, a range of user ids, as in /proc/PID/uid_map; may be repeated")
-	flags.StringArrayVar(&gids, "gid-map", nil, "the same for group ids")
+	flags.StringVar(&to, "to", "", "`DIR`, made if it is missing")
+	flags.StringVar(&as, "as", string(layer.Plain), "`FORM`: plain or overlay")
+	flags.StringVar(&want, "digest", "", "`DIGEST` that the file must have, sha256:…")
+	flags.StringVar(&diffID, "diff-id", "", "`DIGEST` that the archive in it must have")
+	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "`WHICH` to set: all, oci (capabilities) or none")
+	flags.StringVar(&whiteouts, "whiteouts", "", "as overlay, `HOW`: device or xattr (Linux 6.7)")
+	flags.BoolVar(&userxattr, "userxattr", false, "as overlay: marks are user.overlay.*")
+	flags.BoolVar(&skipDevices, "skip-devices", false, "leave out devices")
+	flags.BoolVar(&keepMarks, "keep-marks", false, "as plain: also set trusted.overlay.*; no layer then")
+	flags.StringArrayVar(&uids, "uid-map", nil, "`RANGE` of user ids, CONTAINER:HOST:SIZE; repeatable")
+	flags.StringArrayVar(&gids, "gid-map", nil, "`RANGE` of group ids")
 	flags.BoolVar(&asJSON, "json", false, "machine-readable output")
 	return cmd
 }

@@ -58,14 +58,14 @@ since 1970. With -o, standard output has the digests and sizes.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVarP(&e.output, "output", "o", "", "`FILE` to write; - for standard output")
-	flags.StringVar(&e.compression, "compression", string(layer.None), "none, gzip or zstd")
-	flags.IntVar(&e.level, "level", 0, "level of compression, as of gzip and zstd; 0 for their default")
-	flags.StringVar(&e.whiteouts, "whiteouts", "explicit", "explicit: one for each name; opaque: mark directories that hide the old one")
-	flags.StringVar(&e.xattrs, "xattrs", string(layer.XattrsAll), "all; oci: capabilities only, as containerd carries; or none")
-	flags.BoolVar(&e.skipReserved, "skip-reserved", false, "leave out names that begin with .wh. instead of failing")
-	flags.StringArrayVar(&e.uids, "uid-map", nil, "`CONTAINER:HOST:SIZE`, a range of user ids, as in /proc/PID/uid_map; may be repeated")
-	flags.StringArrayVar(&e.gids, "gid-map", nil, "the same for group ids")
+	flags.StringVarP(&e.output, "output", "o", "", "`FILE`; - for standard output")
+	flags.StringVar(&e.compression, "compression", string(layer.None), "`HOW`: none, gzip or zstd")
+	flags.IntVar(&e.level, "level", 0, "`N`, as of gzip and zstd; 0 for their default")
+	flags.StringVar(&e.whiteouts, "whiteouts", "explicit", "`HOW`: explicit, or opaque: mark directories")
+	flags.StringVar(&e.xattrs, "xattrs", string(layer.XattrsAll), "`WHICH`: all, oci (capabilities) or none")
+	flags.BoolVar(&e.skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
+	flags.StringArrayVar(&e.uids, "uid-map", nil, "`RANGE` of user ids, CONTAINER:HOST:SIZE; repeatable")
+	flags.StringArrayVar(&e.gids, "gid-map", nil, "`RANGE` of group ids")
 	f.register(cmd)
 	return cmd
 }

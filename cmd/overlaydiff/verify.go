@@ -63,10 +63,10 @@ is named and does not count. Exit status: 0 equal, 3 different.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&file, "layer", "", "`FILE` of a layer made elsewhere; - for standard input")
-	flags.StringVar(&temp, "tmp", "", "`DIR` to unpack in, not on an overlay, with room for the layer; else the one for temporary files")
-	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "what the layer carries: all, oci or none")
-	flags.BoolVar(&skipReserved, "skip-reserved", false, "leave out names that begin with .wh. instead of failing")
+	flags.StringVar(&file, "layer", "", "`FILE` of a layer made elsewhere; - for stdin")
+	flags.StringVar(&temp, "tmp", "", "`DIR` to unpack in, with room, not on an overlay")
+	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "`WHICH` the layer carries: all, oci or none")
+	flags.BoolVar(&skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
 	f.register(cmd)
 	return cmd
 }
