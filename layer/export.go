@@ -107,12 +107,18 @@ func Export(ctx context.Context, c diff.Carrier, opts diff.Options, w io.Writer,
 }
 
 // run passes what is to be carried through the pipe.
-func (x *exporter) run(c diff.Carrier, opts diff.Options) (err error) {
+func (x *exporter) run(c diff.Carrier, opts diff.Options) error {
 	opts.OnRace = x.raced
 	x.pipe.start()
-	defer func() { err = x.pipe.abort(err) }()
+	defer x.pipe.abort(nil) // if nothing else ended it
 	pass := func(want diff.Want, then func() error) error {
-		return c.Carry(x.pipe.ctx, opts, want, func(items iter.Seq2[diff.Item, error]) error {
+		return c.Carry(x.pipe.ctx, opts, want, func(items iter.Seq2[diff.Item, error]) (err error) {
+			whole := false
+			defer func() {
+				if !whole { // also after a panic: payloads are valid only here
+					err = x.pipe.abort(err)
+				}
+			}()
 			x.dirs = x.dirs[:0]
 			for item, err := range items {
 				if err == nil {
@@ -122,7 +128,9 @@ func (x *exporter) run(c diff.Carrier, opts diff.Options) (err error) {
 					return err
 				}
 			}
-			return then()
+			err = then()
+			whole = err == nil
+			return err
 		})
 	}
 	return pass(diff.Want{Opaque: x.opts.Opaque}, func() error {

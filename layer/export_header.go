@@ -35,7 +35,7 @@ type entry struct {
 	// Of the content, set when it is opened.
 	file   diff.OpenFile
 	open   bool
-	refs   atomic.Int32 // pieces that are not read yet
+	refs   atomic.Int64 // pieces that are not read yet
 	failed bool
 }
 

@@ -153,7 +153,7 @@ func (p *pipe) send(e *entry) error {
 
 // sendLarge passes a file on that is open, in parts.
 func (p *pipe) sendLarge(b *piece, e *entry) error {
-	e.refs.Store(int32(max(1, (e.file.Size+pieceSize-1)/pieceSize)))
+	e.refs.Store(max(1, pieces(e.file.Size)))
 	for off := int64(0); ; {
 		b.off, b.n = off, int(min(pieceSize, e.file.Size-off))
 		off += int64(b.n)
@@ -163,11 +163,14 @@ func (p *pipe) sendLarge(b *piece, e *entry) error {
 		}
 		var err error
 		if b, err = p.take(e); err != nil {
-			p.release(e, int((e.file.Size-off+pieceSize-1)/pieceSize))
+			p.release(e, pieces(e.file.Size-off))
 			return err
 		}
 	}
 }
+
+// pieces is how many pieces bytes of a file make.
+func pieces(bytes int64) int64 { return bytes/pieceSize + min(1, bytes%pieceSize) }
 
 // pass never blocks: there is room for all pieces.
 func (p *pipe) pass(b *piece) {
@@ -176,8 +179,8 @@ func (p *pipe) pass(b *piece) {
 }
 
 // release says that n pieces of an entry need its file no more.
-func (p *pipe) release(e *entry, n int) {
-	if e.refs.Add(int32(-n)) == 0 && e.open {
+func (p *pipe) release(e *entry, n int64) {
+	if e.refs.Add(-n) == 0 && e.open {
 		sys.Close(e.file.FD)
 		e.open = false
 	}
