@@ -41,11 +41,11 @@ func RunChecks(t *testing.T, checks map[string]Check) {
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
 		for _, g := range groups {
 			for _, c := range g.cases {
+				if c.fails { // the mount has no answer
+					continue
+				}
 				t.Run(c.name, func(t *testing.T) {
 					v := c.build(t, fs)
-					if c.fails {
-						t.Skip("the mount has no answer")
-					}
 					for name, check := range checks {
 						if err := check(t, View{v.stack, v.old, v.new, testenv.Scratch(t, fs), c.lies}); err != nil {
 							t.Errorf("%s: %v\n%s", name, err, c.why)

@@ -39,7 +39,7 @@ var leftOut = []string{"bench", "diff", "internal/archtest", "testenv/vm", "test
 // apart: an expression for each package.
 var leftOutTests = map[string]string{
 	".": "^TestConformance$/^auto$" + // it is native on all these cases, and random ones have it
-		"|^TestLayers$/^(ext4|xfs|btrfs)$|^TestLayers_Random$/^(xfs|btrfs)$", // most of it is about processes
+		"|^TestLayers$|^TestLayers_Random$/^(xfs|btrfs)$", // most of it is about processes; random ones stay
 	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(xfs|btrfs)$",
 	"diff/difftest":   "^TestRun(Random)?$|^TestShrink$",                                // the root package runs the suite on real engines
 	"layer":           "^TestApply_(Again|Deep)$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$", // asks no kernel
@@ -52,7 +52,6 @@ var leftOutTests = map[string]string{
 var (
 	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil"}
 	leftOutMore = map[string]string{
-		".":               "|^TestLayers$", // random ones stay
 		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$",
 	}
 )
