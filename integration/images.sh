@@ -27,10 +27,11 @@ dpkg -s "${packages[@]}" >/dev/null 2>&1 || {
 } >/dev/null </dev/null
 
 work=$(mktemp -d /var/tmp/overlaydiff-images.XXXXXX)
-pids=()
 finish() {
-  for pid in "${pids[@]}"; do
-    kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+  # The daemons, and what they started: all have the directory in their command lines.
+  for signal in TERM TERM TERM TERM KILL; do
+    pkill "-$signal" -f -- "$work/" || break
+    sleep 1
   done
   # What the daemons mounted below their directories; deepest first.
   awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do
@@ -121,7 +122,6 @@ daemon() {
   local log=$1 socket=$2
   shift 2
   "$@" >"$log" 2>&1 &
-  pids=($! "${pids[@]}")
   for _ in $(seq 300); do
     [ -S "$socket" ] && return
     kill -0 "$!" 2>/dev/null || break
