@@ -13,9 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -83,45 +81,27 @@ func matrix(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.results, 0o755); err != nil {
 		return err
 	}
-	return each(ctx, kernels, o.atOnce(), func(n int, k vm.Kernel) (*Result, error) { return plan.try(ctx, n, k, kit) })
+	return each(ctx, kernels, func(n int, k vm.Kernel) (*Result, error) { return plan.try(ctx, n, k, kit) })
 }
-
-// atOnce is how many machines run at once; with -v the output would be mixed.
-func (o options) atOnce() int {
-	if o.verbose {
-		return 1
-	}
-	return machines
-}
-
-// machines is how many run at once where nothing speaks against it: one keeps little
-// more than a processor busy.
-const machines = 2
 
 // each tries all kernels that there are, and prints a table.
-func each(ctx context.Context, kernels []vm.Kernel, atOnce int, try func(int, vm.Kernel) (*Result, error)) error {
-	errs, results := make([]error, len(kernels)), make([]*Result, len(kernels))
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
+func each(ctx context.Context, kernels []vm.Kernel, try func(int, vm.Kernel) (*Result, error)) error {
+	var errs []error
+	var results []*Result
 	for n, k := range kernels {
 		if k.Dir == "" {
 			fmt.Printf("%s: MISSING: the archive has no kernel of this series\n", k.Series)
 			continue
 		}
-		slots <- struct{}{}
-		if ctx.Err() != nil {
-			break
+		r, err := try(n, k)
+		errs = append(errs, err)
+		if r != nil {
+			results = append(results, r)
 		}
-		wait.Go(func() {
-			results[n], errs[n] = try(n, k)
-			<-slots
-		})
+		if ctx.Err() != nil {
+			return errors.Join(errs...)
+		}
 	}
-	wait.Wait()
-	if ctx.Err() != nil {
-		return errors.Join(errs...)
-	}
-	results = slices.DeleteFunc(results, func(r *Result) bool { return r == nil })
 	printTable(os.Stdout, results)
 	if want := min(fewest, len(kernels)); len(results) < want {
 		errs = append(errs, fmt.Errorf("%d kernels have run, want %d at least", len(results), want))
@@ -149,11 +129,10 @@ func (p *plan) try(ctx context.Context, n int, k vm.Kernel, kit *vm.Kit) (*Resul
 		r.Broken = runErr.Error()
 	}
 	err = errors.Join(r.write(p.options.results), p.write(k, report))
-	said := fmt.Sprintf("%s: %s, booted in %.1f s, %.0f s in all\n", k.Series, r.Release, r.Boot, r.Seconds)
+	fmt.Printf("%s: %s, booted in %.1f s, %.0f s in all\n", k.Series, r.Release, r.Boot, r.Seconds)
 	for _, line := range r.complaints() {
-		said += "  " + line + "\n"
+		fmt.Println("  " + line)
 	}
-	fmt.Print(said) // at once: another kernel's may come between
 	if n := len(r.complaints()); n > 0 {
 		err = errors.Join(err, fmt.Errorf("kernel %s: %d complaints, see above and %s", k.Series, n, p.options.results))
 	}

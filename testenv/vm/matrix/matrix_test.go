@@ -127,7 +127,7 @@ func TestEach(t *testing.T) {
 				}
 				kernels = append(kernels, k)
 			}
-			err := each(t.Context(), kernels, machines, func(_ int, k vm.Kernel) (*Result, error) {
+			err := each(t.Context(), kernels, func(_ int, k vm.Kernel) (*Result, error) {
 				switch k.Series {
 				case "b":
 					return &Result{}, broken
@@ -143,11 +143,11 @@ func TestEach(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	tried := 0
-	err := each(ctx, make([]vm.Kernel, 0), machines, nil)
+	err := each(ctx, make([]vm.Kernel, 0), nil)
 	if err != nil {
 		t.Error(err)
 	}
-	_ = each(ctx, []vm.Kernel{{Dir: "/a"}, {Dir: "/b"}}, 1, func(int, vm.Kernel) (*Result, error) {
+	_ = each(ctx, []vm.Kernel{{Dir: "/a"}, {Dir: "/b"}}, func(int, vm.Kernel) (*Result, error) {
 		tried++
 		cancel()
 		return nil, context.Canceled
