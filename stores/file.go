@@ -153,3 +153,14 @@ func pathError(err error, path string) error {
 	}
 	return fmt.Errorf("%s: %w; %s", diff.QuotePath(filepath.Clean(path)), err, remedy)
 }
+
+// and returns both errors, of which either may be nil, in one line.
+func and(err, other error) error {
+	switch {
+	case other == nil:
+		return err
+	case err == nil:
+		return other
+	}
+	return fmt.Errorf("%w; and %w", err, other)
+}

@@ -30,21 +30,29 @@ func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults
 		c.PID, c.State = pid, state
 		return
 	}
-	fstype, super := rootMount(string(table))
-	switch {
-	case fstype == "overlay":
-		o, err := mountutil.ParseMountinfo(super)
-		if err != nil || layerName(o.Upper) != layerName(c.Stack.Upper) {
-			c.State = Exited
-			return
-		}
+	if c.runs(string(table), defaults) {
+		c.PID, c.State = pid, state
+	} else {
+		c.State = Exited
+	}
+}
+
+// runs reports whether a process with that mount table has the overlay as its
+// root, and takes the features from there.
+func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
+	fstype, super := rootMount(table)
+	if strings.HasPrefix(fstype, "fuse") { // fuse-overlayfs shows no layers
+		return c.Fuse
+	}
+	o, err := mountutil.ParseMountinfo(super)
+	if err != nil || fstype != "overlay" || c.RW.Dir == "" || layerName(o.Upper) != layerName(c.RW.Dir) {
+		return false
+	}
+	if c.Stack.Upper != "" {
 		live := o.Stack(defaults)
 		c.Stack.Features, c.Stack.Unknown = live.Features, live.Unknown
-	case !strings.HasPrefix(fstype, "fuse"): // fuse-overlayfs shows no layers
-		c.State = Exited
-		return
 	}
-	c.PID, c.State = pid, state
+	return true
 }
 
 // layerName returns the name of the directory that has an upper directory: the

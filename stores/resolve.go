@@ -58,7 +58,7 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 	var err error = notFound(fmt.Sprintf("find the container %s: none of the %d stores has it: give the name or the beginning of the id that overlaydiff ps shows",
 		diff.QuotePath(short(want)), len(stores)))
 	for _, e := range unread {
-		err = fmt.Errorf("%w; and %w", err, e)
+		err = and(err, e)
 	}
 	return Container{}, err
 }
