@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,8 +156,8 @@ func TestDocker_huge(t *testing.T) {
 // TestDocker_stale has a machine that went down: files say that it runs.
 func TestDocker_stale(t *testing.T) {
 	root := dockerTree(t)
-	for pid, why := range map[string]string{"1": "another process", "4194305": "no process"} {
-		state := `{"Running":true,"Pid":` + pid + `,"StartedAt":"2026-01-02T03:04:06Z"}`
+	for pid, why := range map[int]string{os.Getpid(): "another process", 1 << 23: "no process"} {
+		state := `{"Running":true,"Pid":` + strconv.Itoa(pid) + `,"StartedAt":"2026-01-02T03:04:06Z"}`
 		write(t, dockerConfigJSON("a", "web", state), root, "containers", id("a"), "config.v2.json")
 		if c := list(t, Docker(root))[id("a")]; c.State != Exited || c.PID != 0 || c.Err != nil {
 			t.Errorf("%s: state %q, pid %d, error %v", why, c.State, c.PID, c.Err)

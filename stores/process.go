@@ -16,7 +16,7 @@ import (
 // setProcess is told by files that the container's first process is pid. A
 // machine that went down leaves such files behind, and the number may be another
 // process's by now: it is the right one if its root is this overlay. Then the
-// features are those of the mount. If it can't be looked at, files are believed.
+// features are those of the mount. If that can't be found out, files are believed.
 func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults) {
 	if pid <= 0 {
 		return
@@ -26,15 +26,11 @@ func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.EINVAL): // EINVAL: a zombie
 		c.State = Exited
 		return
-	case err != nil:
-		c.PID, c.State = pid, state
+	case err == nil && c.RW.Dir != "" && !c.runs(string(table), defaults):
+		c.State = Exited
 		return
 	}
-	if c.runs(string(table), defaults) {
-		c.PID, c.State = pid, state
-	} else {
-		c.State = Exited
-	}
+	c.PID, c.State = pid, state
 }
 
 // runs reports whether a process with that mount table has the overlay as its
@@ -45,7 +41,7 @@ func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
 		return c.Fuse
 	}
 	o, err := mountutil.ParseMountinfo(super)
-	if err != nil || fstype != "overlay" || c.RW.Dir == "" || layerName(o.Upper) != layerName(c.RW.Dir) {
+	if err != nil || fstype != "overlay" || layerName(o.Upper) != layerName(c.RW.Dir) {
 		return false
 	}
 	if c.Stack.Upper != "" {

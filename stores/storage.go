@@ -47,7 +47,6 @@ type storageMetadata struct {
 type storage struct {
 	Store
 	*layered
-	fuse bool
 }
 
 func storageContainers(ctx context.Context, s Store) ([]Container, error) {
@@ -60,6 +59,11 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	flag, _ := readWord(filepath.Join(s.Root, "overlay", ".has-mount-program"))
+	fuse := flag == "true"
+	if fuse { // they are not the kernel's
+		s.MountOptions = ""
+	}
 	m, err := s.mounter()
 	if err != nil {
 		return nil, err
@@ -69,11 +73,9 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 		homes = append(homes, filepath.Join(store, "overlay"))
 	}
 	d := storage{Store: s, layered: newLayered(m, homes, layers.find)}
-	flag, _ := readWord(filepath.Join(homes[0], ".has-mount-program"))
-	d.fuse = flag == "true"
 	list := bad
 	for _, r := range records {
-		c := Container{ID: r.ID, Fuse: d.fuse}
+		c := Container{ID: r.ID, Fuse: fuse}
 		c.Err = d.fill(ctx, &c, r)
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -98,14 +98,18 @@ func TestContainersStorage_mounted(t *testing.T) {
 	root := storageTree(t)
 	s := ContainersStorage(root, "")
 	s.MountOptions = "nodev,redirect_dir=on,metacopy=on"
-	write(t, "true", root, "overlay", ".has-mount-program")
-	if c := list(t, s)[id("a")]; !c.Stack.Features.Metacopy || !c.Fuse || c.Stack.Features.UserXattr {
+	if c := list(t, s)[id("a")]; !c.Stack.Features.Metacopy || c.Fuse {
 		t.Errorf("%+v", c)
 	}
 	s.MountOptions = "metacopy=perhaps"
 	if _, err := s.Containers(t.Context()); err == nil {
 		t.Error("wrong mount options are no error")
 	}
+	write(t, "true", root, "overlay", ".has-mount-program")
+	if c := list(t, s)[id("a")]; !c.Fuse || len(c.Stack.Unknown) > 0 {
+		t.Errorf("with fuse-overlayfs: %+v", c)
+	}
+	remove(t, root, "overlay", ".has-mount-program")
 	testenv.RequireRoot(t)
 	if err := os.Chown(root, 1000, 1000); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -111,7 +113,8 @@ type mounter struct {
 }
 
 // mounter takes a store that is not root's to be mounted within a user
-// namespace, where overlays have to use user.* attributes.
+// namespace, where overlays have to use user.* attributes; and any store, if this
+// process is in one.
 func (s Store) mounter() (mounter, error) {
 	options, err := mountutil.ParseOptions(s.MountOptions)
 	if err != nil {
@@ -124,7 +127,9 @@ func (s Store) mounter() (mounter, error) {
 	if err != nil {
 		return mounter{}, pathError(err, s.Root)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && !remapped.MatchString(filepath.Base(s.Root)) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	rootless := ok && st.Uid != 0 && !remapped.MatchString(filepath.Base(s.Root))
+	if rootless || inUserNamespace() {
 		options.UserXattr = true
 	}
 	return mounter{options: options, defaults: mountutil.KernelDefaults()}, nil
@@ -136,4 +141,12 @@ func (m mounter) stack(dir string, lower []string) diff.Stack {
 	m.options.Lower, m.options.Data = lower, nil
 	m.options.Upper, m.options.Work = filepath.Join(dir, "diff"), filepath.Join(dir, "work")
 	return m.options.Stack(m.defaults)
+}
+
+// inUserNamespace reports whether this process is in a user namespace other than
+// the initial one, which maps every id to itself.
+func inUserNamespace() bool {
+	text, err := readFile("/proc/self/uid_map", maxWord)
+	m := strings.Fields(string(text))
+	return err == nil && !slices.Equal(m, []string{"0", "0", "4294967295"})
 }
