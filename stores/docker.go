@@ -1,0 +1,189 @@
+//go:build linux
+
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// dockerConfig is what is read of a container's config.v2.json.
+type dockerConfig struct {
+	Name, Driver string
+	Image        string // the id
+	Config       struct{ Image string }
+	State        dockerState
+}
+
+type dockerState struct {
+	Running, Paused, Restarting, Dead bool
+	Pid                               int
+	StartedAt                         time.Time
+}
+
+// state is as Docker's own State.State (moby, daemon/container/state.go).
+func (s dockerState) state() State {
+	switch {
+	case s.Running && s.Paused:
+		return Paused
+	case s.Running && s.Restarting:
+		return Restarting
+	case s.Running:
+		return Running
+	case s.Dead:
+		return Dead
+	case s.StartedAt.IsZero():
+		return Created
+	}
+	return Exited
+}
+
+// docker reads the store of a Docker daemon with a graph driver:
+//
+//	containers/ID/config.v2.json
+//	image/DRIVER/layerdb/mounts/ID/{mount-id,init-id,parent}
+//	image/DRIVER/layerdb/sha256/CHAIN/{size,parent,diff,cache-id}
+//	DRIVER/{MOUNT-ID,INIT-ID,CACHE-ID}/{diff,work}
+//
+// as moby's daemon/internal/layer/filestore.go and its overlay2 driver do.
+type docker struct {
+	root string
+	mounter
+	images map[string]*chains // by driver
+}
+
+func dockerContainers(ctx context.Context, s Store) ([]Container, error) {
+	ids, err := listIDs(filepath.Join(s.Root, "containers"))
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.mounter()
+	if err != nil {
+		return nil, err
+	}
+	d := docker{root: s.Root, mounter: m, images: map[string]*chains{}}
+	var list []Container
+	for _, id := range ids {
+		c := Container{Runtime: RuntimeDocker, ID: id, Name: id}
+		c.Err = d.fill(ctx, &c)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+func (d *docker) fill(ctx context.Context, c *Container) error {
+	var config dockerConfig
+	if err := readJSON(filepath.Join(d.root, "containers", c.ID, "config.v2.json"), maxObject, &config); err != nil {
+		return err
+	}
+	c.setNames([]string{config.Name})
+	c.Image, c.ImageID = config.Config.Image, config.Image
+	if c.Image == "" {
+		c.Image = c.ImageID
+	}
+	c.State = config.State.state()
+	err := d.layers(ctx, c, config.Driver)
+	if config.State.Running {
+		c.setProcess(config.State.Pid, c.State, d.defaults)
+	}
+	return err
+}
+
+func (d *docker) layers(ctx context.Context, c *Container, driver string) error {
+	if driver != "overlay2" && driver != "fuse-overlayfs" {
+		reason := fmt.Sprintf("the storage driver %s keeps no overlay layers here", diff.QuotePath(short(driver)))
+		if driver == "overlayfs" {
+			reason = "its layers are containerd's: name it as pid:N while it runs"
+		}
+		return &diff.UnsupportedError{Op: "find the layers of container " + c.ID, Reason: reason}
+	}
+	c.Fuse = driver != "overlay2"
+	mount := filepath.Join(d.root, "image", driver, "layerdb", "mounts", c.ID)
+	id, err := readID(filepath.Join(mount, "mount-id"))
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(d.root, driver, id)
+	c.RW = Layer{CacheID: id, Dir: filepath.Join(dir, "diff"), Size: -1}
+	if err := checkDir(c.RW.Dir); err != nil {
+		return err
+	}
+	id, err = readID(filepath.Join(mount, "init-id"))
+	switch {
+	case err == nil:
+		c.Init = Layer{CacheID: id, Dir: filepath.Join(d.root, driver, id, "diff"), Size: -1}
+		err = checkDir(c.Init.Dir)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	parent, err := readWord(filepath.Join(mount, "parent"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // an empty image has no layer
+		return err
+	}
+	if c.Layers, err = d.chains(driver).of(ctx, parent); err != nil {
+		return err
+	}
+	lower := dirs(c.Layers)
+	if c.Init.Dir != "" {
+		lower = slices.Insert(lower, 0, c.Init.Dir)
+	}
+	c.Stack = d.stack(dir, lower)
+	return nil
+}
+
+func (d *docker) chains(driver string) *chains {
+	if d.images[driver] == nil {
+		d.images[driver] = newChains(func(chain string) (Layer, string, error) { return d.layer(driver, chain) })
+	}
+	return d.images[driver]
+}
+
+// layer reads what layerdb has of a chain ID.
+func (d *docker) layer(driver, chain string) (Layer, string, error) {
+	digits, ok := sha256Hex(chain)
+	if !ok {
+		return Layer{}, "", fmt.Errorf("find the image layer %q: that is no sha256 digest: mend the store", short(chain))
+	}
+	meta := filepath.Join(d.root, "image", driver, "layerdb", "sha256", digits)
+	l := Layer{ChainID: chain, Size: -1}
+	var err error
+	if l.CacheID, err = readID(filepath.Join(meta, "cache-id")); err != nil {
+		return l, "", err
+	}
+	l.Dir = filepath.Join(d.root, driver, l.CacheID, "diff")
+	if err := checkDir(l.Dir); err != nil {
+		return l, "", err
+	}
+	if l.DiffID, err = readWord(filepath.Join(meta, "diff")); err != nil {
+		return l, "", err
+	}
+	if _, ok := sha256Hex(l.DiffID); !ok {
+		return l, "", fmt.Errorf("read %s: %q is no sha256 digest: mend the store", diff.QuotePath(filepath.Join(meta, "diff")), short(l.DiffID))
+	}
+	size, err := readWord(filepath.Join(meta, "size"))
+	if err != nil {
+		return l, "", err
+	}
+	if n, err := strconv.ParseInt(size, 10, 64); err == nil && n >= 0 {
+		l.Size = n
+	}
+	parent, err := readWord(filepath.Join(meta, "parent"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return l, parent, err
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package stores
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Find looks for the stores of a node below root, "/" or where the node's root is
+// mounted: those that the runtimes' configuration names (daemon.json of Docker
+// and iSulad, storage.conf), else their defaults, and those of rootless Docker and
+// Podman in the home directories that /etc/passwd has. A store that does not
+// exist, or may not be seen, is left out; one that has two names is found once.
+//
+// With an error, which says what configuration could not be read, it returns
+// what it found nonetheless, but for a cancelled context. A user's own
+// configuration is no cause of an error.
+func Find(ctx context.Context, root string) ([]Store, error) {
+	f := finder{root: root}
+	var err error
+	for _, look := range []func() error{f.docker, f.storage, f.isulad} {
+		err = and(err, look())
+	}
+	for _, h := range f.homes() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		f.add(Docker(f.path(h.dir, ".local/share/docker")))
+		conf, _ := f.conf(filepath.Join(h.dir, ".config/containers/storage.conf"))
+		expand := func(s string) string {
+			return os.Expand(s, func(name string) string { return map[string]string{"HOME": h.dir, "UID": h.uid}[name] })
+		}
+		f.addStorage(conf, expand, filepath.Join(h.dir, ".local/share/containers/storage"), filepath.Join("/run/user", h.uid, "containers"))
+	}
+	return f.stores, err
+}
+
+// finder collects stores that exist.
+type finder struct {
+	root   string
+	stores []Store
+	seen   []os.FileInfo
+}
+
+// path returns where a path of the node is.
+func (f *finder) path(elem ...string) string {
+	return filepath.Join(f.root, filepath.Join(elem...))
+}
+
+// add adds a store if it has containers, or the directory for them.
+func (f *finder) add(s Store) {
+	sub := map[Layout]string{
+		LayoutDocker: "containers", LayoutContainersStorage: "overlay-containers", LayoutISulad: "storage/overlay-containers",
+	}[s.Layout]
+	info, err := os.Stat(filepath.Join(s.Root, sub))
+	if err != nil || !info.IsDir() || slices.ContainsFunc(f.seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
+		return
+	}
+	f.seen = append(f.seen, info)
+	f.stores = append(f.stores, s)
+}
+
+func (f *finder) docker() error {
+	var conf struct {
+		DataRoot string `json:"data-root"`
+		Graph    string `json:"graph"` // before Docker 17.05
+	}
+	err := readJSON(f.path("/etc/docker/daemon.json"), maxObject, &conf)
+	for _, root := range []string{cmp.Or(conf.DataRoot, conf.Graph, "/var/lib/docker"), "/var/snap/docker/common/var-lib-docker"} {
+		root = f.path(root)
+		f.add(Docker(root))
+		names, _ := listIDs(root)
+		for _, name := range names {
+			if remapped.MatchString(name) {
+				f.add(Docker(filepath.Join(root, name)))
+			}
+		}
+	}
+	return unlessMissing(err)
+}
+
+func (f *finder) isulad() error {
+	var conf struct {
+		Graph string `json:"graph"`
+	}
+	err := readJSON(f.path("/etc/isulad/daemon.json"), maxObject, &conf)
+	f.add(ISulad(f.path(cmp.Or(conf.Graph, "/var/lib/isulad"))))
+	return unlessMissing(err)
+}
+
+func (f *finder) storage() error {
+	conf, err := f.conf("/etc/containers/storage.conf")
+	if errors.Is(err, fs.ErrNotExist) {
+		conf, err = f.conf("/usr/share/containers/storage.conf")
+	}
+	f.addStorage(conf, func(s string) string { return s }, "/var/lib/containers/storage", "/run/containers/storage")
+	return unlessMissing(err)
+}
+
+// conf reads a storage.conf.
+func (f *finder) conf(path string) (map[string][]string, error) {
+	data, err := readFile(f.path(path), maxObject)
+	return parseConf(string(data)), err
+}
+
+// addStorage adds the store of a storage.conf; graphRoot and runRoot are the
+// defaults.
+func (f *finder) addStorage(conf map[string][]string, expand func(string) string, graphRoot, runRoot string) {
+	last := func(key string) string {
+		values := conf[key]
+		if len(values) == 0 {
+			return ""
+		}
+		return expand(values[len(values)-1])
+	}
+	s := ContainersStorage(
+		f.path(cmp.Or(last("storage.graphroot"), graphRoot)),
+		f.path(cmp.Or(last("storage.runroot"), runRoot)))
+	for _, dir := range slices.Concat(conf["storage.imagestore"], conf["storage.options.additionalimagestores"]) {
+		if dir != "" {
+			s.ImageStores = append(s.ImageStores, f.path(expand(dir)))
+		}
+	}
+	s.MountOptions = cmp.Or(last("storage.options.overlay.mountopt"), last("storage.options.mountopt"))
+	f.add(s)
+}
+
+// home is a user's home directory.
+type home struct{ dir, uid string }
+
+// homes returns the home directories of users, root excepted.
+func (f *finder) homes() []home {
+	passwd, _ := readFile(f.path("/etc/passwd"), maxObject)
+	var list []home
+	for line := range strings.Lines(string(passwd)) {
+		p := strings.Split(line, ":")
+		if len(p) != 7 || !filepath.IsAbs(p[5]) {
+			continue
+		}
+		uid, err := strconv.ParseUint(p[2], 10, 32)
+		h := home{dir: p[5], uid: p[2]}
+		if err == nil && uid != 0 && !slices.Contains(list, h) {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+func unlessMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+package stores
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/overlaydiff/overlaydiff/testenv"
+)
+
+func TestFind(t *testing.T) {
+	root := t.TempDir()
+	at := func(path string) string { return filepath.Join(root, path) }
+	testenv.Tree(t, root,
+		dir("var/lib/docker/containers"), dir("var/lib/docker/1000.1000/containers"), dir("var/lib/docker/overlay2"),
+		dir("var/lib/containers/storage/overlay-containers"), dir("var/lib/isulad/storage/overlay-containers"),
+		dir("home/u/.local/share/docker/containers"), dir("home/u/.local/share/containers/storage/overlay-containers"),
+		dir("home/v/pods/overlay-containers"),
+		file("home/v/.config/containers/storage.conf", "[storage]\ngraphroot = \"$HOME/pods\"\nrunroot='/tmp/$UID'\n"),
+		file("etc/passwd", "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\nu2:x:1000:1000::/home/u:/bin/sh\nv:x:1001:1001::/home/v:/bin/sh\nbad\n"))
+	want := []Store{
+		Docker(at("var/lib/docker")), Docker(at("var/lib/docker/1000.1000")),
+		ContainersStorage(at("var/lib/containers/storage"), at("run/containers/storage")),
+		ISulad(at("var/lib/isulad")),
+		Docker(at("home/u/.local/share/docker")),
+		ContainersStorage(at("home/u/.local/share/containers/storage"), at("run/user/1000/containers")),
+		ContainersStorage(at("home/v/pods"), at("tmp/1001")),
+	}
+	got, err := Find(t.Context(), root)
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v, stores (-want +got):\n%s", err, d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Find(ctx, root); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestFind_configured(t *testing.T) {
+	root := t.TempDir()
+	at := func(path string) string { return filepath.Join(root, path) }
+	testenv.Tree(t, root,
+		file("etc/docker/daemon.json", `{"data-root":"/srv/docker"}`), dir("srv/docker/containers"),
+		file("etc/isulad/daemon.json", `{"graph":"/srv/isulad"}`), dir("srv/isulad/storage/overlay-containers"),
+		dir("srv/pods/overlay-containers"), "symlink var/lib/containers/storage -> ../../../srv/pods",
+		file("etc/containers/storage.conf", "# graphroot = \"/no\"\n[storage]\n  graphroot = \"/srv/pods\" # \"/no\"\nrunroot = '/srv/run'\n"+
+			"imagestore = \"/srv/images\"\n[storage.options]\nadditionalimagestores = [ \"/a\", # \"/no\"\n  '/b',\n]\n[storage.options.overlay]\nmountopt = \"nodev,metacopy=on\"\n"))
+	pods := ContainersStorage(at("srv/pods"), at("srv/run"), at("srv/images"), at("a"), at("b"))
+	pods.MountOptions = "nodev,metacopy=on"
+	got, err := Find(t.Context(), root)
+	if d := cmp.Diff([]Store{Docker(at("srv/docker")), pods, ISulad(at("srv/isulad"))}, got); d != "" || err != nil {
+		t.Errorf("%v, stores (-want +got):\n%s", err, d)
+	}
+	write(t, `{"data-root":`, root, "etc/docker/daemon.json")
+	got, err = Find(t.Context(), root)
+	if len(got) != 2 || err == nil || !strings.Contains(err.Error(), "etc/docker/daemon.json") {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func FuzzParseConf(f *testing.F) {
+	f.Add("[storage]\ngraphroot = \"/x\\\"y\"\n[storage.options]\nadditionalimagestores = [ \"/a\", # \"/no\"\n  '/b',\n]\n")
+	f.Add("a = [\"")
+	f.Fuzz(func(t *testing.T, text string) {
+		for key, values := range parseConf(text) {
+			if !strings.Contains(key, ".") {
+				t.Errorf("%q: %q", key, values)
+			}
+		}
+	})
+}

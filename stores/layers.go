@@ -1,0 +1,113 @@
+//go:build linux
+
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// layerRecord is a layer as containers/storage and iSulad write it down.
+type layerRecord struct {
+	ID         string `json:"id"`
+	Parent     string `json:"parent"`
+	DiffDigest string `json:"diff-digest"`
+	DiffSize   *int64 `json:"diff-size"`
+}
+
+// check returns an error if what becomes part of paths is no plain name.
+func (r layerRecord) check() error {
+	for _, id := range []string{r.ID, r.Parent} {
+		if id != "" && !isID(id) {
+			return fmt.Errorf("read the layer %q: %q is no id: mend the store", short(r.ID), short(id))
+		}
+	}
+	return nil
+}
+
+// layer returns the layer with its directory in home. A size of 0 is not written
+// down, and neither is one that is not known: there is no digest then (layers.go
+// in containers/storage).
+func (r layerRecord) layer(home string) Layer {
+	l := Layer{ID: r.ID, Dir: filepath.Join(home, r.ID, "diff"), Size: -1}
+	if _, ok := sha256Hex(r.DiffDigest); ok {
+		l.DiffID = r.DiffDigest
+	}
+	switch {
+	case r.DiffSize != nil && *r.DiffSize >= 0:
+		l.Size = *r.DiffSize
+	case r.DiffSize == nil && l.DiffID != "":
+		l.Size = 0
+	}
+	return l
+}
+
+// layered fills in the layers of a container, of which own is the read-write one.
+type layered struct {
+	mounter
+	home   string // of the container's own layer
+	record func(id string) (layerRecord, error)
+	images *chains
+}
+
+// newLayered finds layer directories in the homes, tried in order; containers'
+// own layers are in the first.
+func newLayered(m mounter, homes []string, record func(id string) (layerRecord, error)) *layered {
+	read := func(id string) (Layer, string, error) {
+		r, err := record(id)
+		if err != nil {
+			return Layer{}, "", err
+		}
+		for _, home := range homes {
+			l := r.layer(home)
+			if info, err := os.Stat(l.Dir); err == nil && info.IsDir() { // a link with an additional layer store
+				return l, r.Parent, checkComposefs(home, id)
+			}
+		}
+		return Layer{}, "", pathError(&fs.PathError{Op: "find the layer", Err: fs.ErrNotExist}, r.layer(homes[0]).Dir)
+	}
+	return &layered{mounter: m, home: homes[0], record: record, images: newChains(read)}
+}
+
+// checkComposefs returns an error if the layer's names are in an image file:
+// only while that is mounted can the layer be read.
+func checkComposefs(home, id string) error {
+	if _, err := os.Lstat(filepath.Join(home, id, "composefs-data")); err == nil {
+		return &diff.UnsupportedError{Op: "read the layer " + id, Reason: "it is kept as a composefs image: name the container as pid:N while it runs"}
+	}
+	return nil
+}
+
+func (d *layered) fill(ctx context.Context, c *Container, own string) error {
+	if !isID(own) {
+		return fmt.Errorf("find the layer of container %s: %q is no id: mend the store", c.ID, short(own))
+	}
+	dir := filepath.Join(d.home, own)
+	rw := Layer{ID: own, Dir: filepath.Join(dir, "diff"), Size: -1}
+	if err := checkDir(rw.Dir); err != nil {
+		return err
+	}
+	c.RW = rw
+	r, err := d.record(own)
+	if err != nil {
+		return err
+	}
+	if r.Parent == own {
+		return errors.New("find the layers below " + own + ": it is its own parent: the store is damaged")
+	}
+	if c.Layers, err = d.images.of(ctx, r.Parent); err != nil {
+		return err
+	}
+	lower := dirs(c.Layers)
+	if lower == nil { // made from nothing; the overlay needs a lower layer
+		lower = []string{filepath.Join(dir, "empty")}
+	}
+	c.Stack = d.stack(dir, lower)
+	return nil
+}

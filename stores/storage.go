@@ -1,0 +1,243 @@
+//go:build linux
+
+package stores
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+)
+
+// containerRecord is an entry of containers.json.
+type containerRecord struct {
+	ID       string   `json:"id"`
+	Names    []string `json:"names"`
+	Image    string   `json:"image"`
+	Layer    string   `json:"layer"`
+	Metadata string   `json:"metadata"` // JSON once more
+}
+
+// storageMetadata is what CRI-O and Podman write into a container's metadata.
+type storageMetadata struct {
+	PodID     string `json:"pod-id"`
+	PodName   string `json:"pod-name"`
+	ImageName string `json:"image-name"`
+	Name      string `json:"name"`
+	Container string `json:"metadata-name"`
+	Namespace string `json:"namespace"`
+}
+
+// storage reads containers/storage with the overlay driver:
+//
+//	overlay-containers/{containers,volatile-containers}.json
+//	overlay-layers/{layers,volatile-layers}.json
+//	overlay/LAYER/{diff,work,empty}
+//	overlay-containers/ID/userdata/pidfile    in the runroot
+//
+// as its containers.go, layers.go and drivers/overlay/overlay.go do. The volatile
+// files are in the runroot if the store is transient; layers of images may be in
+// other stores.
+type storage struct {
+	Store
+	*layered
+}
+
+func storageContainers(ctx context.Context, s Store) ([]Container, error) {
+	// Containers first: a layer is made before its container, and removed after it.
+	records, bad, err := readContainers(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := readLayers(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	flag, _ := readWord(filepath.Join(s.Root, "overlay", ".has-mount-program"))
+	fuse := flag == "true"
+	if fuse { // they are not the kernel's
+		s.MountOptions = ""
+	}
+	m, err := s.mounter()
+	if err != nil {
+		return nil, err
+	}
+	homes := []string{filepath.Join(s.Root, "overlay")}
+	for _, store := range s.ImageStores {
+		homes = append(homes, filepath.Join(store, "overlay"))
+	}
+	d := storage{Store: s, layered: newLayered(m, homes, layers.find)}
+	list := bad
+	for _, r := range records {
+		c := Container{ID: r.ID, Fuse: fuse}
+		c.Err = d.fill(ctx, &c, r)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) error {
+	var meta storageMetadata
+	_ = json.Unmarshal([]byte(r.Metadata), &meta) // the library's other users write what they like
+	c.Runtime = d.runtime(r.ID, meta)
+	c.setNames(r.Names)
+	if len(c.Names) == 0 && meta.Name != "" {
+		c.setNames([]string{meta.Name})
+	}
+	c.Image, c.ImageID = meta.ImageName, r.Image
+	if c.Image == "" {
+		c.Image = c.ImageID
+	}
+	if meta.PodName != "" && meta.Namespace != "" && meta.Container != "" {
+		c.addName(meta.Namespace + "/" + meta.PodName + "/" + meta.Container)
+	}
+	err := d.layered.fill(ctx, c, r.Layer)
+	if pid := d.pid(c.ID); pid > 0 {
+		c.setProcess(pid, Running, d.defaults)
+	}
+	return err
+}
+
+// runtime tells whose container it is: only CRI-O's belong to pods of
+// Kubernetes, and Buildah keeps a file beside each of its own.
+func (d *storage) runtime(id string, meta storageMetadata) Runtime {
+	if meta.PodID != "" {
+		return RuntimeCRIO
+	}
+	if _, err := os.Lstat(filepath.Join(d.Root, "overlay-containers", id, "userdata", "buildah.json")); err == nil {
+		return RuntimeBuildah
+	}
+	return RuntimePodman
+}
+
+// pid returns the process that Podman or CRI-O wrote down, 0 if there is none.
+func (d *storage) pid(id string) int {
+	if d.RunRoot == "" {
+		return 0
+	}
+	word, err := readWord(filepath.Join(d.RunRoot, "overlay-containers", id, "userdata", "pidfile"))
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(word)
+	return pid
+}
+
+// volatile returns the directories that can have a store's volatile files.
+func (s Store) volatile() []string {
+	if s.RunRoot == "" || s.RunRoot == s.Root {
+		return []string{s.Root}
+	}
+	return []string{s.Root, s.RunRoot}
+}
+
+// readList decodes a file that is a JSON list, entry by entry. One that does not
+// exist is empty.
+func readList(path string) ([]json.RawMessage, error) {
+	var list []json.RawMessage
+	err := readJSON(path, maxList, &list)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}
+
+// readContainers returns the containers of the store, and apart those of which
+// the entry can't be used.
+func readContainers(ctx context.Context, s Store) (records []containerRecord, bad []Container, err error) {
+	paths := []string{filepath.Join(s.Root, "overlay-containers", "containers.json")}
+	for _, dir := range s.volatile() {
+		paths = append(paths, filepath.Join(dir, "overlay-containers", "volatile-containers.json"))
+	}
+	seen := map[string]bool{}
+	for _, path := range paths {
+		list, err := readList(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i, raw := range list {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			r, err := parseContainer(raw)
+			switch {
+			case err != nil:
+				id := fmt.Sprintf("%s[%d]", filepath.Base(path), i)
+				bad = append(bad, Container{Runtime: RuntimePodman, ID: id, Name: id,
+					Err: fmt.Errorf("read entry %d of %s: %w: mend the store", i, diff.QuotePath(path), err)})
+			case !seen[r.ID]:
+				seen[r.ID] = true
+				records = append(records, r)
+			}
+		}
+	}
+	return records, bad, nil
+}
+
+// parseContainer decodes an entry of containers.json.
+func parseContainer(raw []byte) (containerRecord, error) {
+	var r containerRecord
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return r, err
+	}
+	if !isID(r.ID) {
+		return r, fmt.Errorf("%q is no id", short(r.ID))
+	}
+	return r, nil
+}
+
+// layerTable has all layers of a store and of those with its images, by id.
+type layerTable map[string]layerRecord
+
+func (t layerTable) find(id string) (layerRecord, error) {
+	r, ok := t[id]
+	if !ok {
+		return r, notFound("find the layer " + diff.QuotePath(short(id)) + ": layers.json has none; it was removed meanwhile, or is in a store of images that was not named")
+	}
+	return r, nil
+}
+
+func readLayers(ctx context.Context, s Store) (layerTable, error) {
+	paths := []string{filepath.Join(s.Root, "overlay-layers", "layers.json")}
+	for _, dir := range append(s.volatile(), s.ImageStores...) {
+		paths = append(paths, filepath.Join(dir, "overlay-layers", "volatile-layers.json"))
+	}
+	for _, dir := range s.ImageStores {
+		paths = append(paths, filepath.Join(dir, "overlay-layers", "layers.json"))
+	}
+	table := layerTable{}
+	for _, path := range paths {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		list, err := readList(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, raw := range list {
+			table.add(raw)
+		}
+	}
+	return table, nil
+}
+
+// add decodes an entry of layers.json. One that can't be used is as if it were
+// not there: who needs it says so.
+func (t layerTable) add(raw []byte) {
+	var r layerRecord
+	if json.Unmarshal(raw, &r) != nil || r.ID == "" || r.check() != nil {
+		return
+	}
+	if _, known := t[r.ID]; !known {
+		t[r.ID] = r
+	}
+}

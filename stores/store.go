@@ -1,0 +1,152 @@
+//go:build linux
+
+package stores
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+)
+
+// Layout is a way to keep containers on disk. The zero value is invalid.
+type Layout uint8
+
+// The layouts.
+const (
+	_                       Layout = iota
+	LayoutDocker                   // Docker with a graph driver: overlay2 or fuse-overlayfs
+	LayoutContainersStorage        // Podman, Buildah and CRI-O
+	LayoutISulad
+)
+
+// String returns "docker", "containers-storage" or "isulad".
+func (l Layout) String() string {
+	switch l {
+	case LayoutDocker:
+		return "docker"
+	case LayoutContainersStorage:
+		return "containers-storage"
+	case LayoutISulad:
+		return "isulad"
+	default:
+		return "invalid"
+	}
+}
+
+// Store says where containers are kept, and how.
+type Store struct {
+	Layout Layout
+	// Root is the store's directory: Docker's data-root (/var/lib/docker), the
+	// graphroot of containers/storage, iSulad's graph (/var/lib/isulad).
+	Root string
+	// RunRoot is the runroot of containers/storage: it has the process ids, and
+	// what transient stores keep of their containers. "" is none.
+	RunRoot string
+	// ImageStores are further stores of containers/storage with layers of images
+	// (imagestore and additionalimagestores in storage.conf).
+	ImageStores []string
+	// MountOptions are the options with which overlays are mounted beside those
+	// for the layers ("nodev,metacopy=on": mountopt in storage.conf). They matter
+	// for containers that do not run.
+	MountOptions string
+}
+
+// Docker returns the store of a Docker daemon with that data-root.
+func Docker(root string) Store { return Store{Layout: LayoutDocker, Root: root} }
+
+// ContainersStorage returns the store of Podman, Buildah or CRI-O with that
+// graphroot. runRoot may be "".
+func ContainersStorage(root, runRoot string, imageStores ...string) Store {
+	return Store{Layout: LayoutContainersStorage, Root: root, RunRoot: runRoot, ImageStores: imageStores}
+}
+
+// ISulad returns the store of an iSulad daemon with that graph directory.
+func ISulad(root string) Store { return Store{Layout: LayoutISulad, Root: root} }
+
+// Containers lists the containers of the store, running or not, in no special
+// order. The error says that there is no list; what is wrong with one container
+// is in its Err.
+//
+// It matches [fs.ErrNotExist] if the store is not there and [fs.ErrPermission]
+// if it may not be read.
+func (s Store) Containers(ctx context.Context) ([]Container, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(s.Root); err != nil {
+		return nil, fmt.Errorf("open the %s store: %w", s.Layout, pathError(err, s.Root))
+	}
+	var list []Container
+	var err error
+	switch s.Layout {
+	case LayoutDocker:
+		list, err = dockerContainers(ctx, s)
+	case LayoutContainersStorage:
+		list, err = storageContainers(ctx, s)
+	case LayoutISulad:
+		list, err = isuladContainers(ctx, s)
+	default:
+		return nil, fmt.Errorf("open the store %s: its layout is invalid: use Docker, ContainersStorage or ISulad", diff.QuotePath(s.Root))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the containers of the %s store %s: %w", s.Layout, diff.QuotePath(s.Root), err)
+	}
+	return list, nil
+}
+
+// remapped matches the data-root of a Docker daemon with userns-remap: it
+// belongs to that user, but root mounts there.
+var remapped = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
+
+// mounter knows how a store's overlays are mounted.
+type mounter struct {
+	options  mountutil.Options
+	defaults mountutil.Defaults
+}
+
+// mounter takes a store that is not root's to be mounted within a user
+// namespace, where overlays have to use user.* attributes; and any store, if this
+// process is in one.
+func (s Store) mounter() (mounter, error) {
+	options, err := mountutil.ParseOptions(s.MountOptions)
+	if err != nil {
+		return mounter{}, err
+	}
+	if s.Layout == LayoutDocker {
+		options.Index = "off" // the overlay2 driver always says so
+	}
+	info, err := os.Stat(s.Root)
+	if err != nil {
+		return mounter{}, pathError(err, s.Root)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	rootless := ok && st.Uid != 0 && !remapped.MatchString(filepath.Base(s.Root))
+	if rootless || inUserNamespace() {
+		options.UserXattr = true
+	}
+	return mounter{options: options, defaults: mountutil.KernelDefaults()}, nil
+}
+
+// stack describes an overlay whose own directory is dir, as all runtimes here
+// lay it out.
+func (m mounter) stack(dir string, lower []string) diff.Stack {
+	m.options.Lower, m.options.Data = lower, nil
+	m.options.Upper, m.options.Work = filepath.Join(dir, "diff"), filepath.Join(dir, "work")
+	return m.options.Stack(m.defaults)
+}
+
+// inUserNamespace reports whether this process is in a user namespace other than
+// the initial one, which maps every id to itself.
+func inUserNamespace() bool {
+	text, err := readFile("/proc/self/uid_map", maxWord)
+	m := strings.Fields(string(text))
+	return err == nil && !slices.Equal(m, []string{"0", "0", "4294967295"})
+}
