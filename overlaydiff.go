@@ -141,6 +141,20 @@ func (d *Diff) Size(ctx context.Context) (int64, error) {
 	return diff.Size(ctx, d.engine, d.walkOptions())
 }
 
+// CopyUps tells which files of the upper directory need not be there whole. With
+// [diff.ContentNever] in Options.Content it reads none of them and judges by size
+// and modification time. Only the native engine sees the layers: with another, the
+// error matches [diff.ErrUnsupported].
+func (d *Diff) CopyUps(ctx context.Context) (diff.CopyUps, error) {
+	e, ok := d.engine.(*native.Engine)
+	if !ok {
+		return diff.CopyUps{}, &diff.UnsupportedError{
+			Op: "find copy-ups", Reason: "the naive engine sees views and no layers: " + d.reason,
+		}
+	}
+	return e.CopyUps(ctx, d.walkOptions())
+}
+
 // Close frees what the diff holds open.
 func (d *Diff) Close() error { return d.engine.Close() }
 

@@ -9,6 +9,9 @@ type Usage struct {
 	// Bytes is the sum of the sizes of all non-directories, every inode once:
 	// SizeRw as Docker shows it.
 	Bytes int64 `json:"bytes"`
+	// LinkedBytes is what Bytes would have in addition if not every inode but every
+	// name counted, as it does for iSulad.
+	LinkedBytes int64 `json:"linked_bytes"`
 	// DiskBytes is what is allocated for all inodes, directories included,
 	// every inode once: the same as du -s --block-size=1.
 	DiskBytes int64 `json:"disk_bytes"`

@@ -154,6 +154,7 @@ type walk struct {
 	resolver
 	content diff.Content
 	want    *diff.Want
+	copyUps *copyUps // nil unless they are asked for, instead of changes
 }
 
 // everywhere reports whether no directory may be passed over because the upper
@@ -301,8 +302,11 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 			f.child = nil // one and the same below, too
 		}
 	}
-	if w.want != nil {
+	switch {
+	case w.want != nil:
 		w.carry(n, place{n.view(nm), nm.name}, from, to, &f)
+	case w.copyUps != nil:
+		w.copyUps.note(from, to, &f)
 	}
 	return f, nil
 }

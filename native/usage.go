@@ -189,6 +189,7 @@ func (t *tally) entry(ctx context.Context, name string) error {
 		return nil
 	}
 	if st.Nlink > 1 && t.counted(st) {
+		t.usage.LinkedBytes += st.Size
 		return nil
 	}
 	t.usage.Inodes++
@@ -218,6 +219,7 @@ func (t *tally) race(name string) {
 
 func add(total *diff.Usage, u diff.Usage) {
 	total.Bytes += u.Bytes
+	total.LinkedBytes += u.LinkedBytes
 	total.DiskBytes += u.DiskBytes
 	total.Inodes += u.Inodes
 	total.Whiteouts += u.Whiteouts

@@ -80,7 +80,9 @@ func slowUsage(t *testing.T, upper string, f diff.Features) (u diff.Usage) {
 			d.Type() == 0 && st.Size == 0 && xerr == nil:
 			u.Whiteouts++
 		}
-		if !seen[st.Ino] {
+		if seen[st.Ino] {
+			u.LinkedBytes += st.Size
+		} else {
 			u.Bytes += st.Size
 		}
 		seen[st.Ino] = true
@@ -126,7 +128,7 @@ func TestUsage_Counts(t *testing.T) {
 	}{
 		{"empty", "", diff.Features{}, diff.Usage{Inodes: 1}},
 		{"sizes", "file a size=10; file d/b size=1000; symlink l -> 12345; fifo p; dir e", diff.Features{}, diff.Usage{Bytes: 1015, Inodes: 7}},
-		{"hard links count once", "file d/a size=10; link a d/a; link e/a a; symlink l -> 12345; link m l; fifo p; link q p", diff.Features{}, diff.Usage{Bytes: 15, Inodes: 6}},
+		{"hard links count once", "file d/a size=10; link a d/a; link e/a a; symlink l -> 12345; link m l; fifo p; link q p", diff.Features{}, diff.Usage{Bytes: 15, LinkedBytes: 25, Inodes: 6}},
 		{
 			"whiteouts", "whiteout a; whiteout d/b; link c a; char c01 0:1; block b00 0:0; file x" + xwhite + "; file full size=1" + xwhite + "; dir dx" + xwhite + "; symlink lx -> x" + xwhite +
 				"; file u xattr.user.overlay.whiteout=", diff.Features{}, diff.Usage{Bytes: 2, Inodes: 11, Whiteouts: 4},

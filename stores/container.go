@@ -19,6 +19,9 @@ const (
 	RuntimeBuildah Runtime = "buildah"
 	RuntimeCRIO    Runtime = "cri-o"
 	RuntimeISulad  Runtime = "isulad"
+	// RuntimeContainerd is containerd itself; its clients (Kubernetes, nerdctl, ctr)
+	// are told apart by Container.Namespace.
+	RuntimeContainerd Runtime = "containerd"
 )
 
 // State is what a container does, as far as files and /proc tell.
@@ -39,7 +42,9 @@ const (
 // Container is a container with its own layer and those of its image.
 type Container struct {
 	Runtime Runtime
-	ID      string
+	// Namespace is containerd's ("k8s.io", "moby", "default"), "" elsewhere.
+	Namespace string
+	ID        string
 	// Name is the first of Names, or the ID if it has none.
 	Name string
 	// Names are all names by which the runtime knows it. A container of a
@@ -84,6 +89,9 @@ type Layer struct {
 	ChainID string
 	// CacheID names the directory in which Docker's driver keeps the layer.
 	CacheID string
+	// SnapshotKey names the layer in containerd, within a namespace. That of an
+	// image's layer is its chain ID.
+	SnapshotKey string
 	// Dir is the layer directory, as an overlay mounts it.
 	Dir string
 	// Size is the size in bytes that the runtime wrote down, -1 if it wrote none.

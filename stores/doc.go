@@ -5,8 +5,9 @@
 // large the image layers are. It asks no daemon and takes no lock: a stopped
 // runtime gives the same answer as a running one.
 //
-//   - [Docker], [ContainersStorage] (Podman, Buildah, CRI-O) and [ISulad] describe
-//     a store by its directory; [Find] looks for all stores of a node.
+//   - [Docker], [Containerd], [ContainersStorage] (Podman, Buildah, CRI-O) and
+//     [ISulad] describe a store by its directory; [Find] looks for all stores of a
+//     node.
 //   - [Store.Containers] lists the containers of one, [Resolve] finds one by its
 //     name or the beginning of its id.
 //

@@ -54,10 +54,14 @@ func (s dockerState) state() State {
 //	DRIVER/{MOUNT-ID,INIT-ID,CACHE-ID}/{diff,work}
 //
 // as moby's daemon/internal/layer/filestore.go and its overlay2 driver do.
+//
+// With the containerd image store, Docker has only config.v2.json, and DRIVER is
+// the name of a snapshotter.
 type docker struct {
-	root string
+	Store
 	mounter
-	images map[string]*chains // by driver
+	images     map[string]*chains // by driver
+	containerd []*containerd      // read once one is asked for
 }
 
 func dockerContainers(ctx context.Context, s Store) ([]Container, error) {
@@ -69,7 +73,7 @@ func dockerContainers(ctx context.Context, s Store) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := docker{root: s.Root, mounter: m, images: map[string]*chains{}}
+	d := docker{Store: s, mounter: m, images: map[string]*chains{}}
 	var list []Container
 	for _, id := range ids {
 		c := Container{Runtime: RuntimeDocker, ID: id, Name: id}
@@ -84,7 +88,7 @@ func dockerContainers(ctx context.Context, s Store) ([]Container, error) {
 
 func (d *docker) fill(ctx context.Context, c *Container) error {
 	var config dockerConfig
-	if err := readJSON(filepath.Join(d.root, "containers", c.ID, "config.v2.json"), maxObject, &config); err != nil {
+	if err := readJSON(filepath.Join(d.Root, "containers", c.ID, "config.v2.json"), maxObject, &config); err != nil {
 		return err
 	}
 	c.setNames([]string{config.Name})
@@ -102,19 +106,15 @@ func (d *docker) fill(ctx context.Context, c *Container) error {
 
 func (d *docker) layers(ctx context.Context, c *Container, driver string) error {
 	if driver != "overlay2" && driver != "fuse-overlayfs" {
-		reason := fmt.Sprintf("the storage driver %s keeps no overlay layers here", diff.QuotePath(short(driver)))
-		if driver == "overlayfs" {
-			reason = "its layers are containerd's: name it as pid:N while it runs"
-		}
-		return &diff.UnsupportedError{Op: "find the layers of container " + c.ID, Reason: reason}
+		return d.snapshots(ctx, c, driver)
 	}
 	c.Fuse = driver != "overlay2"
-	mount := filepath.Join(d.root, "image", driver, "layerdb", "mounts", c.ID)
+	mount := filepath.Join(d.Root, "image", driver, "layerdb", "mounts", c.ID)
 	id, err := readID(filepath.Join(mount, "mount-id"))
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(d.root, driver, id)
+	dir := filepath.Join(d.Root, driver, id)
 	c.RW = Layer{CacheID: id, Dir: filepath.Join(dir, "diff"), Size: -1}
 	if err := checkDir(c.RW.Dir); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (d *docker) layers(ctx context.Context, c *Container, driver string) error 
 	id, err = readID(filepath.Join(mount, "init-id"))
 	switch {
 	case err == nil:
-		c.Init = Layer{CacheID: id, Dir: filepath.Join(d.root, driver, id, "diff"), Size: -1}
+		c.Init = Layer{CacheID: id, Dir: filepath.Join(d.Root, driver, id, "diff"), Size: -1}
 		err = checkDir(c.Init.Dir)
 	case errors.Is(err, fs.ErrNotExist):
 		err = nil
@@ -141,8 +141,35 @@ func (d *docker) layers(ctx context.Context, c *Container, driver string) error 
 	if c.Init.Dir != "" {
 		lower = slices.Insert(lower, 0, c.Init.Dir)
 	}
-	c.Stack = d.stack(dir, lower)
+	c.Stack = d.stack(c.RW.Dir, lower)
 	return nil
+}
+
+// snapshots finds the layers in the containerd that has them.
+func (d *docker) snapshots(ctx context.Context, c *Container, driver string) error {
+	var unread error
+	if d.containerd == nil {
+		for _, root := range d.ImageStores {
+			store, _, err := openContainerd(ctx, root)
+			if err != nil {
+				unread = and(unread, unlessMissing(err))
+				continue
+			}
+			d.containerd = append(d.containerd, store)
+		}
+	}
+	for _, store := range d.containerd {
+		if key, ok := store.dockers(driver, c.ID); ok {
+			return store.fill(ctx, c, d.mounter, key)
+		}
+	}
+	if unread != nil {
+		return unread
+	}
+	return &diff.UnsupportedError{
+		Op:     "find the layers of container " + c.ID,
+		Reason: fmt.Sprintf("the storage driver %s keeps no overlay layers here, and no containerd that was found has them", diff.QuotePath(short(driver))),
+	}
 }
 
 func (d *docker) chains(driver string) *chains {
@@ -158,13 +185,13 @@ func (d *docker) layer(driver, chain string) (Layer, string, error) {
 	if !ok {
 		return Layer{}, "", fmt.Errorf("find the image layer %q: that is no sha256 digest: mend the store", short(chain))
 	}
-	meta := filepath.Join(d.root, "image", driver, "layerdb", "sha256", digits)
+	meta := filepath.Join(d.Root, "image", driver, "layerdb", "sha256", digits)
 	l := Layer{ChainID: chain, Size: -1}
 	var err error
 	if l.CacheID, err = readID(filepath.Join(meta, "cache-id")); err != nil {
 		return l, "", err
 	}
-	l.Dir = filepath.Join(d.root, driver, l.CacheID, "diff")
+	l.Dir = filepath.Join(d.Root, driver, l.CacheID, "diff")
 	if err := checkDir(l.Dir); err != nil {
 		return l, "", err
 	}

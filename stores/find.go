@@ -16,7 +16,8 @@ import (
 
 // Find looks for the stores of a node below root, "/" or where the node's root is
 // mounted: those that the runtimes' configuration names (daemon.json of Docker
-// and iSulad, storage.conf), else their defaults, and those of rootless Docker and
+// and iSulad, storage.conf, config.toml of containerd), else their defaults, also
+// those of k3s, RKE2, k0s and MicroK8s, and those of rootless Docker, nerdctl and
 // Podman in the home directories that /etc/passwd has. A store that does not
 // exist, or may not be seen, is left out; one that has two names is found once.
 //
@@ -26,14 +27,15 @@ import (
 func Find(ctx context.Context, root string) ([]Store, error) {
 	f := finder{root: root}
 	var err error
-	for _, look := range []func() error{f.docker, f.storage, f.isulad} {
+	for _, look := range []func() error{f.docker, f.storage, f.isulad, f.containerd} {
 		err = and(err, look())
 	}
 	for _, h := range f.homes() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		f.add(Docker(f.path(h.dir, ".local/share/docker")))
+		f.addDocker(filepath.Join(h.dir, ".local/share/docker"))
+		f.add(Containerd(f.path(h.dir, ".local/share/containerd"), ""))
 		conf, _ := f.conf(filepath.Join(h.dir, ".config/containers/storage.conf"))
 		expand := func(s string) string {
 			return os.Expand(s, func(name string) string { return map[string]string{"HOME": h.dir, "UID": h.uid}[name] })
@@ -59,6 +61,7 @@ func (f *finder) path(elem ...string) string {
 func (f *finder) add(s Store) {
 	sub := map[Layout]string{
 		LayoutDocker: "containers", LayoutContainersStorage: "overlay-containers", LayoutISulad: "storage/overlay-containers",
+		LayoutContainerd: "io.containerd.metadata.v1.bolt",
 	}[s.Layout]
 	info, err := os.Stat(filepath.Join(s.Root, sub))
 	if err != nil || !info.IsDir() || slices.ContainsFunc(f.seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
@@ -75,14 +78,41 @@ func (f *finder) docker() error {
 	}
 	err := readJSON(f.path("/etc/docker/daemon.json"), maxObject, &conf)
 	for _, root := range []string{cmp.Or(conf.DataRoot, conf.Graph, "/var/lib/docker"), "/var/snap/docker/common/var-lib-docker"} {
-		root = f.path(root)
-		f.add(Docker(root))
-		names, _ := listIDs(root)
+		f.addDocker(root)
+		names, _ := listIDs(f.path(root))
 		for _, name := range names {
 			if remapped.MatchString(name) {
-				f.add(Docker(filepath.Join(root, name)))
+				f.addDocker(filepath.Join(root, name))
 			}
 		}
+	}
+	return unlessMissing(err)
+}
+
+// addDocker adds a store of Docker's with the containerd that it may use: its own,
+// or that of the system.
+func (f *finder) addDocker(root string) {
+	own := f.path(root, "containerd/daemon")
+	f.add(Docker(f.path(root), own, f.path("/var/lib/containerd")))
+	f.add(Containerd(own, f.path("/run/docker/containerd/daemon")))
+}
+
+func (f *finder) containerd() error {
+	conf, err := f.conf("/etc/containerd/config.toml")
+	last := func(key, without string) string {
+		if values := conf[key]; len(values) > 0 {
+			return values[len(values)-1]
+		}
+		return without
+	}
+	for _, dirs := range [][2]string{
+		{last(".root", "/var/lib/containerd"), last(".state", "/run/containerd")},
+		{"/var/lib/rancher/k3s/agent/containerd", "/run/k3s/containerd"},
+		{"/var/lib/rancher/rke2/agent/containerd", "/run/k3s/containerd"},
+		{"/var/lib/k0s/containerd", "/run/k0s/containerd"},
+		{"/var/snap/microk8s/common/var/lib/containerd", "/var/snap/microk8s/common/run/containerd"},
+	} {
+		f.add(Containerd(f.path(dirs[0]), f.path(dirs[1])))
 	}
 	return unlessMissing(err)
 }

@@ -19,16 +19,23 @@ func TestFind(t *testing.T) {
 	at := func(path string) string { return filepath.Join(root, path) }
 	testenv.Tree(t, root,
 		dir("var/lib/docker/containers"), dir("var/lib/docker/1000.1000/containers"), dir("var/lib/docker/overlay2"),
+		dir("var/lib/docker/containerd/daemon/io.containerd.metadata.v1.bolt"),
+		dir("var/lib/rancher/k3s/agent/containerd/io.containerd.metadata.v1.bolt"),
 		dir("var/lib/containers/storage/overlay-containers"), dir("var/lib/isulad/storage/overlay-containers"),
 		dir("home/u/.local/share/docker/containers"), dir("home/u/.local/share/containers/storage/overlay-containers"),
 		dir("home/v/pods/overlay-containers"),
 		file("home/v/.config/containers/storage.conf", "[storage]\ngraphroot = \"$HOME/pods\"\nrunroot='/tmp/$UID'\n"),
 		file("etc/passwd", "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\nu2:x:1000:1000::/home/u:/bin/sh\nv:x:1001:1001::/home/v:/bin/sh\nbad\n"))
+	docker := func(root string) Store {
+		return Docker(at(root), at(root+"/containerd/daemon"), at("var/lib/containerd"))
+	}
 	want := []Store{
-		Docker(at("var/lib/docker")), Docker(at("var/lib/docker/1000.1000")),
+		docker("var/lib/docker"), Containerd(at("var/lib/docker/containerd/daemon"), at("run/docker/containerd/daemon")),
+		docker("var/lib/docker/1000.1000"),
 		ContainersStorage(at("var/lib/containers/storage"), at("run/containers/storage")),
 		ISulad(at("var/lib/isulad")),
-		Docker(at("home/u/.local/share/docker")),
+		Containerd(at("var/lib/rancher/k3s/agent/containerd"), at("run/k3s/containerd")),
+		docker("home/u/.local/share/docker"),
 		ContainersStorage(at("home/u/.local/share/containers/storage"), at("run/user/1000/containers")),
 		ContainersStorage(at("home/v/pods"), at("tmp/1001")),
 	}
@@ -47,6 +54,7 @@ func TestFind_configured(t *testing.T) {
 	root := t.TempDir()
 	at := func(path string) string { return filepath.Join(root, path) }
 	testenv.Tree(t, root,
+		file("etc/containerd/config.toml", "version = 2\nroot = \"/srv/ctd\"\nstate = '/srv/state'\n[grpc]\nroot = \"/no\"\n"), dir("srv/ctd/io.containerd.metadata.v1.bolt"),
 		file("etc/docker/daemon.json", `{"data-root":"/srv/docker"}`), dir("srv/docker/containers"),
 		file("etc/isulad/daemon.json", `{"graph":"/srv/isulad"}`), dir("srv/isulad/storage/overlay-containers"),
 		dir("srv/pods/overlay-containers"), "symlink var/lib/containers/storage -> ../../../srv/pods",
@@ -55,12 +63,15 @@ func TestFind_configured(t *testing.T) {
 	pods := ContainersStorage(at("srv/pods"), at("srv/run"), at("srv/images"), at("a"), at("b"))
 	pods.MountOptions = "nodev,metacopy=on"
 	got, err := Find(t.Context(), root)
-	if d := cmp.Diff([]Store{Docker(at("srv/docker")), pods, ISulad(at("srv/isulad"))}, got); d != "" || err != nil {
+	if d := cmp.Diff([]Store{
+		Docker(at("srv/docker"), at("srv/docker/containerd/daemon"), at("var/lib/containerd")),
+		pods, ISulad(at("srv/isulad")), Containerd(at("srv/ctd"), at("srv/state")),
+	}, got); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)
 	}
 	write(t, `{"data-root":`, root, "etc/docker/daemon.json")
 	got, err = Find(t.Context(), root)
-	if len(got) != 2 || err == nil || !strings.Contains(err.Error(), "etc/docker/daemon.json") {
+	if len(got) != 3 || err == nil || !strings.Contains(err.Error(), "etc/docker/daemon.json") {
 		t.Errorf("%v, %v", got, err)
 	}
 }

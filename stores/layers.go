@@ -108,6 +108,6 @@ func (d *layered) fill(ctx context.Context, c *Container, own string) error {
 	if lower == nil { // made from nothing; the overlay needs a lower layer
 		lower = []string{filepath.Join(dir, "empty")}
 	}
-	c.Stack = d.stack(dir, lower)
+	c.Stack = d.stack(rw.Dir, lower)
 	return nil
 }

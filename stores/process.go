@@ -36,6 +36,9 @@ func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults
 // runs reports whether a process with that mount table has the overlay as its
 // root, and takes the features from there.
 func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
+	if c.RW.SnapshotKey != "" && len(c.Stack.Lower) == 0 {
+		return true // no overlay, but the directory itself is mounted
+	}
 	fstype, super := rootMount(table)
 	if strings.HasPrefix(fstype, "fuse") { // fuse-overlayfs shows no layers
 		return c.Fuse

@@ -25,9 +25,10 @@ const (
 	LayoutDocker                   // Docker with a graph driver: overlay2 or fuse-overlayfs
 	LayoutContainersStorage        // Podman, Buildah and CRI-O
 	LayoutISulad
+	LayoutContainerd
 )
 
-// String returns "docker", "containers-storage" or "isulad".
+// String returns "docker", "containers-storage", "isulad" or "containerd".
 func (l Layout) String() string {
 	switch l {
 	case LayoutDocker:
@@ -36,6 +37,8 @@ func (l Layout) String() string {
 		return "containers-storage"
 	case LayoutISulad:
 		return "isulad"
+	case LayoutContainerd:
+		return "containerd"
 	default:
 		return "invalid"
 	}
@@ -45,13 +48,16 @@ func (l Layout) String() string {
 type Store struct {
 	Layout Layout
 	// Root is the store's directory: Docker's data-root (/var/lib/docker), the
-	// graphroot of containers/storage, iSulad's graph (/var/lib/isulad).
+	// graphroot of containers/storage, iSulad's graph (/var/lib/isulad),
+	// containerd's root (/var/lib/containerd).
 	Root string
-	// RunRoot is the runroot of containers/storage: it has the process ids, and
-	// what transient stores keep of their containers. "" is none.
+	// RunRoot is the runroot of containers/storage, which has the process ids, and
+	// what transient stores keep of their containers; or containerd's state
+	// directory, which has the process ids. "" is none.
 	RunRoot string
-	// ImageStores are further stores of containers/storage with layers of images
-	// (imagestore and additionalimagestores in storage.conf).
+	// ImageStores are further stores with layers: those of containers/storage
+	// (imagestore and additionalimagestores in storage.conf); for Docker, the roots
+	// of the containerd that may keep all its layers.
 	ImageStores []string
 	// MountOptions are the options with which overlays are mounted beside those
 	// for the layers ("nodev,metacopy=on": mountopt in storage.conf). They matter
@@ -59,8 +65,18 @@ type Store struct {
 	MountOptions string
 }
 
-// Docker returns the store of a Docker daemon with that data-root.
-func Docker(root string) Store { return Store{Layout: LayoutDocker, Root: root} }
+// Docker returns the store of a Docker daemon with that data-root. With its
+// containerd image store, layers are in the store of a containerd, whose possible
+// roots are to be given.
+func Docker(root string, containerd ...string) Store {
+	return Store{Layout: LayoutDocker, Root: root, ImageStores: containerd}
+}
+
+// Containerd returns the store of a containerd with that root and state directory.
+// stateDir may be "".
+func Containerd(root, stateDir string) Store {
+	return Store{Layout: LayoutContainerd, Root: root, RunRoot: stateDir}
+}
 
 // ContainersStorage returns the store of Podman, Buildah or CRI-O with that
 // graphroot. runRoot may be "".
@@ -93,8 +109,10 @@ func (s Store) Containers(ctx context.Context) ([]Container, error) {
 		list, err = storageContainers(ctx, s)
 	case LayoutISulad:
 		list, err = isuladContainers(ctx, s)
+	case LayoutContainerd:
+		list, err = containerdContainers(ctx, s)
 	default:
-		return nil, fmt.Errorf("open the store %s: its layout is invalid: use Docker, ContainersStorage or ISulad", diff.QuotePath(s.Root))
+		return nil, fmt.Errorf("open the store %s: its layout is invalid: use Docker, ContainersStorage, ISulad or Containerd", diff.QuotePath(s.Root))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the containers of the %s store %s: %w", s.Layout, diff.QuotePath(s.Root), err)
@@ -120,8 +138,8 @@ func (s Store) mounter() (mounter, error) {
 	if err != nil {
 		return mounter{}, err
 	}
-	if s.Layout == LayoutDocker {
-		options.Index = "off" // the overlay2 driver always says so
+	if s.Layout == LayoutDocker || s.Layout == LayoutContainerd {
+		options.Index = "off" // the overlay2 driver and the overlayfs snapshotter always say so
 	}
 	info, err := os.Stat(s.Root)
 	if err != nil {
@@ -135,11 +153,11 @@ func (s Store) mounter() (mounter, error) {
 	return mounter{options: options, defaults: mountutil.KernelDefaults()}, nil
 }
 
-// stack describes an overlay whose own directory is dir, as all runtimes here
-// lay it out.
-func (m mounter) stack(dir string, lower []string) diff.Stack {
+// stack describes an overlay; all runtimes here have the work directory beside
+// the upper one.
+func (m mounter) stack(upper string, lower []string) diff.Stack {
 	m.options.Lower, m.options.Data = lower, nil
-	m.options.Upper, m.options.Work = filepath.Join(dir, "diff"), filepath.Join(dir, "work")
+	m.options.Upper, m.options.Work = upper, filepath.Join(filepath.Dir(upper), "work")
 	return m.options.Stack(m.defaults)
 }
 

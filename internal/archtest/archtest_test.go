@@ -72,6 +72,7 @@ var inTests = []string{
 	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest",
 	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal/...",
+	"go.etcd.io/bbolt",
 }
 
 // only has who may import what nobody else may, not in tests either.

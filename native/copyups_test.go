@@ -1,0 +1,127 @@
+package native_test
+
+import (
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pkg/xattr"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/native"
+	"github.com/overlaydiff/overlaydiff/testenv"
+)
+
+func copyUps(t *testing.T, s diff.Stack, content diff.Content) diff.CopyUps {
+	t.Helper()
+	e, err := native.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	c, err := e.CopyUps(t.Context(), diff.Options{Content: content})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// slowCopyUps compares what the upper directory has by paths with the old view.
+func slowCopyUps(t *testing.T, o overlay, old string) (c diff.CopyUps) {
+	t.Helper()
+	changes, err := o.changes(t, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint64]bool{}
+	err = filepath.WalkDir(o.stack.Upper, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		rel, _ := filepath.Rel(o.stack.Upper, path)
+		info, err := os.Lstat(filepath.Join(old, rel))
+		if err != nil || !info.Mode().IsRegular() {
+			return nil
+		}
+		if _, err := xattr.LGet(path, "trusted.overlay.metacopy"); err == nil {
+			return nil
+		}
+		was, err := os.ReadFile(filepath.Join(old, rel))
+		if err != nil {
+			return err
+		}
+		is, err := os.ReadFile(path)
+		if err != nil || string(was) != string(is) {
+			return err
+		}
+		info, err = d.Info()
+		if err != nil {
+			return err
+		}
+		if st, _ := info.Sys().(*syscall.Stat_t); seen[st.Ino] {
+			return nil
+		} else {
+			seen[st.Ino] = true
+		}
+		changed := slices.ContainsFunc(changes, func(line string) bool {
+			return len(line) > 3 && line[2:min(len(line), 3+len(rel))] == "/"+rel && (len(line) == 3+len(rel) || line[3+len(rel)] == ' ')
+		})
+		if changed {
+			c.MetadataOnly++
+			c.MetadataOnlyBytes += info.Size()
+		} else {
+			c.Unchanged++
+			c.UnchangedBytes += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestCopyUps(t *testing.T) {
+	dir := testenv.Scratch(t, testenv.Tmpfs)
+	o := layers{
+		options: "metacopy=off", upper: "dir .",
+		lower: []string{"file d/mode size=100; file d/same size=1000; file d/time size=30; file d/written size=5; file d/a size=7; link d/b d/a; file moved/f size=9; symlink l -> x"},
+	}.make(t, dir)
+	v := o.mount(t)
+	testenv.Do(t, v.new, "chmod d/mode 0600", "open d/same", "utimes d/time 5.5", "write d/written xxxxx", "chmod d/a 0600",
+		"mkdir new", "create new/f content", "create d/new content")
+	want := diff.CopyUps{Unchanged: 1, UnchangedBytes: 1000, MetadataOnly: 3, MetadataOnlyBytes: 137}
+	if d := cmp.Diff(want, copyUps(t, o.stack, diff.ContentAuto)); d != "" {
+		t.Errorf("copy-ups (-want +got):\n%s", d)
+	}
+	// A time that was set is taken for a write.
+	want.MetadataOnly, want.MetadataOnlyBytes = 2, 107
+	if d := cmp.Diff(want, copyUps(t, o.stack, diff.ContentNever)); d != "" {
+		t.Errorf("copy-ups, content not read (-want +got):\n%s", d)
+	}
+}
+
+func TestCopyUps_Random(t *testing.T) {
+	seed := rand.Uint64N(1 << 48)
+	t.Logf("seed %d", seed)
+	for i := range uint64(20) {
+		options := []string{"", "redirect_dir=on,metacopy=on", "metacopy=on", "redirect_dir=on"}[i%4]
+		c := testenv.Random(seed+i, options)
+		dir := testenv.Scratch(t, testenv.Tmpfs)
+		o := overlay{options: options, stack: diff.Stack{
+			Lower: c.Lowers(t, dir), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Features: featuresOf(t, options),
+		}}
+		v := o.mount(t)
+		if err := testenv.Attempt(v.new, c.Upper()); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(slowCopyUps(t, o, v.old), copyUps(t, o.stack, diff.ContentAuto)); d != "" {
+			t.Errorf("%q: copy-ups (-files +engine):\n%s\n%s", options, d, c)
+		}
+	}
+}
