@@ -27,6 +27,7 @@ var children = map[string]func(args []string) error{
 	"views":  childViews,
 	"chroot": childChroot,
 	"userns": childUserNS,
+	"inside": childInside,
 }
 
 func TestMain(m *testing.M) {
@@ -223,6 +224,32 @@ func line(t *testing.T, r *bufio.Reader) string {
 		t.Fatalf("child: %q, %v", s, err)
 	}
 	return strings.TrimSuffix(s, "\n")
+}
+
+// childInside mounts an overlay at m in the directory that it gets, of the layers
+// link and u: all of it on a tmpfs that only its own namespace has there.
+func childInside(args []string) error {
+	dir := args[0]
+	err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
+	if err == nil {
+		err = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
+	}
+	for _, name := range []string{"l", "u", "w", "m"} {
+		if err == nil {
+			err = os.Mkdir(dir+"/"+name, 0o755)
+		}
+	}
+	if err == nil {
+		err = os.Symlink(dir+"/l", dir+"/link")
+	}
+	if err == nil {
+		err = unix.Mount("overlay", dir+"/m", "overlay", 0, fmt.Sprintf("lowerdir=%[1]s/%[2]s,upperdir=%[1]s/u,workdir=%[1]s/w", dir, args[1]))
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println("mounted")
+	return unix.Pause()
 }
 
 // childMount mounts, waits for SIGTERM and closes.

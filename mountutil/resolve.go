@@ -32,6 +32,44 @@ func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 	if err := t.rejectDescriptors(s); err != nil {
 		return diff.Stack{}, err
 	}
+	found, err := t.resolveFrom(ctx, s, p)
+	if err != nil && t.inside != "" {
+		if inside, e := t.resolveFrom(ctx, t.lookInside(s), t.literally(p)); e == nil {
+			return inside, nil
+		}
+	}
+	return found, err
+}
+
+// lookInside has the absolute paths of a stack as the namespace of the process
+// sees them.
+func (t target) lookInside(s diff.Stack) diff.Stack {
+	inside := func(paths []string) []string {
+		paths = slices.Clone(paths)
+		for i := range paths {
+			paths[i] = t.insideOf(paths[i])
+		}
+		return paths
+	}
+	s.Lower, s.Data = inside(s.Lower), inside(s.Data)
+	s.Upper, s.Work = t.insideOf(s.Upper), t.insideOf(s.Work)
+	return s
+}
+
+func (t target) literally(p parser) parser {
+	p.literalUpper, p.literalWork = t.insideOf(p.literalUpper), t.insideOf(p.literalWork)
+	return p
+}
+
+func (t target) insideOf(path string) string {
+	if !filepath.IsAbs(path) {
+		return path
+	}
+	return t.inside + path
+}
+
+// resolveFrom tries the directories from which relative paths may lead on.
+func (t target) resolveFrom(ctx context.Context, s diff.Stack, p parser) (diff.Stack, error) {
 	bases, err := t.bases(ctx, s, p.literalUpper)
 	if err != nil {
 		return diff.Stack{}, err
@@ -170,6 +208,10 @@ func firstDir(paths []string) string {
 // layer stats a layer directory.
 func (t target) layer(path string) (stat, error) {
 	s, err := statPath(path)
+	if err == nil && t.inside != "" && strings.HasPrefix(path, t.inside) {
+		// A link there would lead on from the root of this process.
+		err = noSymlinks(t.inside, strings.TrimPrefix(path, t.inside))
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = pathError("find the layer", path, err, "it is gone: removed under the overlay at "+t.name+", or in another mount namespace only; run this there, or diff two copies")

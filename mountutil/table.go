@@ -63,13 +63,22 @@ func StackOfMount(ctx context.Context, path string) (diff.Stack, error) {
 }
 
 // StackOfProcess describes the overlay that is the root of a process, that is
-// of its container, as [StackOfMount] does. Layers are looked up by their paths
-// in the caller's own mount namespace, where the container was mounted from. It
-// needs the permission to trace the process.
+// of its container, as [StackOfMount] does. It needs the permission to trace the
+// process.
+//
+// Layers are looked up by their paths in the caller's own mount namespace, where
+// the container was mounted from, and then in that of the process: there, its
+// paths begin with /proc/PID/root and are valid as long as it runs.
 //
 // Errors match [fs.ErrNotExist] if there is no such process and
 // [fs.ErrPermission] if it may not be looked at.
 func StackOfProcess(ctx context.Context, pid int) (diff.Stack, error) {
+	return StackInProcess(ctx, pid, "/")
+}
+
+// StackInProcess is [StackOfProcess] for the overlay that a process sees at a
+// mount point.
+func StackInProcess(ctx context.Context, pid int, mountpoint string) (diff.Stack, error) {
 	if err := ctx.Err(); err != nil {
 		return diff.Stack{}, err
 	}
@@ -77,30 +86,35 @@ func StackOfProcess(ctx context.Context, pid int) (diff.Stack, error) {
 	if pid <= 0 {
 		return diff.Stack{}, fmt.Errorf("find process %d: %w; name the id of a running process", pid, fs.ErrNotExist)
 	}
-	path := proc + "/root"
-	root, err := statPath(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
-		return diff.Stack{}, fmt.Errorf("find process %d: %w; name the id of a running process", pid, fs.ErrNotExist)
-	case errors.Is(err, fs.ErrPermission):
-		return diff.Stack{}, pathError("stat", path, err, "run as root, or as the user and in the user namespace of the process")
-	case err != nil:
-		return diff.Stack{}, pathError("stat", path, err, "name the id of a running process")
-	}
 	t := target{
-		name: "the root of process " + strconv.Itoa(pid), path: path, root: root,
+		name: "the root of process " + strconv.Itoa(pid), path: proc + "/root", inside: proc + "/root",
 		lost: "it is a directory inside a mount, not a mount point: name the mount point",
 	}
-	return t.stack(ctx, proc+"/mountinfo", "/")
+	if mountpoint != "/" {
+		t.path += mountpoint
+		t.name = diff.QuotePath(mountpoint) + " of process " + strconv.Itoa(pid)
+	}
+	var err error
+	t.root, err = statPath(t.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
+		return diff.Stack{}, fmt.Errorf("find %s: %w; name the id of a running process", t.name, fs.ErrNotExist)
+	case errors.Is(err, fs.ErrPermission):
+		return diff.Stack{}, pathError("stat", t.path, err, "run as root, or as the user and in the user namespace of the process")
+	case err != nil:
+		return diff.Stack{}, pathError("stat", t.path, err, "name the id of a running process")
+	}
+	return t.stack(ctx, proc+"/mountinfo", mountpoint)
 }
 
 // target is what a stack is to be found for.
 type target struct {
-	name string // for errors
-	path string // leads to the root of the mount
-	root stat
-	lost string // what it means if the mount is not in the table, and the remedy
-	info *mountinfo.Info
+	name   string // for errors
+	path   string // leads to the root of the mount
+	root   stat
+	inside string // leads to the root of the process whose table it is; "" if that is this one
+	lost   string // what it means if the mount is not in the table, and the remedy
+	info   *mountinfo.Info
 }
 
 // stack finds the mount of t in the mount table, in which its mount point
@@ -224,6 +238,26 @@ func oldMountID(path string) (uint64, error) {
 func (s *stat) isDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
 
 func (s *stat) dev() uint64 { return unix.Mkdev(s.Dev_major, s.Dev_minor) }
+
+// noSymlinks returns an error if a path below root has a symbolic link in it.
+func noSymlinks(root, path string) error {
+	dir, err := open(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	var fd int
+	err = retry(func() error {
+		fd, err = unix.Openat2(dir, strings.TrimLeft(path, "/"), &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
+		})
+		return err
+	})
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err
+}
 
 // open is openat(2), close-on-exec.
 func open(dirfd int, path string, flags int) (fd int, err error) {

@@ -377,6 +377,31 @@ func TestStackOfProcess(t *testing.T) {
 	})
 }
 
+// An overlay whose layers are in the namespace of its process only.
+func TestStackInProcess_OtherNamespace(t *testing.T) {
+	dir := t.TempDir()
+	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	cmd, out := start(t, "inside", attr, dir, "l")
+	line(t, out)
+	root := "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/root"
+	got, err := StackInProcess(t.Context(), cmd.Process.Pid, dir+"/m")
+	check(t, err)
+	at := root + dir
+	if d := cmp.Diff([]string{at + "/l", at + "/u", at + "/w", at + "/m"}, append(got.Lower, got.Upper, got.Work, got.Mountpoint)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if _, err := os.Stat(got.Upper); err != nil {
+		t.Error(err)
+	}
+	_, err = StackInProcess(t.Context(), cmd.Process.Pid, dir)
+	wantErr(t, err, nil, "on tmpfs")
+
+	cmd, out = start(t, "inside", attr, dir, "link") // which leads elsewhere for this process
+	line(t, out)
+	_, err = StackInProcess(t.Context(), cmd.Process.Pid, dir+"/m")
+	wantErr(t, err, fs.ErrNotExist, dir+"/link", "another mount namespace")
+}
+
 func TestOldMountID(t *testing.T) {
 	want, err := statPath("/proc")
 	check(t, err)
