@@ -51,8 +51,11 @@ floor facade
 	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch whiteout mountutil
 	                   features native naive layer
 
+floor node
+	internal/node:     . diff mountutil stores
+
 floor top
-	cmd/overlaydiff:   . diff features layer mountutil github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/spf13/cobra golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 

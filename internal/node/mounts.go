@@ -1,0 +1,42 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/stores"
+)
+
+// mounts returns the mounted overlays with an upper directory, but for those that
+// are known by it already.
+func (l *lister) mounts(ctx context.Context) ([]stores.Container, error) {
+	overlays, err := mountutil.Overlays(ctx)
+	var list []stores.Container
+	for _, o := range overlays {
+		// A path in another namespace may be another directory.
+		if o.Upper == "" || o.PID == 0 && l.paths[o.Upper] {
+			continue
+		}
+		c := stores.Container{Runtime: Mounted, State: "mounted", PID: o.PID, Name: o.Mountpoint}
+		switch {
+		case o.PID == 0:
+			c.Stack, c.Err = mountutil.StackOfMount(ctx, o.Mountpoint)
+		default:
+			c.Name = fmt.Sprintf("pid:%d", o.PID)
+			if o.Mountpoint != "/" {
+				c.Name += ":" + o.Mountpoint
+			}
+			c.Stack, c.Err = mountutil.StackInProcess(ctx, o.PID, o.Mountpoint)
+		}
+		c.ID = c.Name
+		c.RW = stores.Layer{Dir: c.Stack.Upper, Size: -1}
+		for _, dir := range c.Stack.Lower {
+			c.Layers = append(c.Layers, stores.Layer{Dir: dir, Size: -1})
+		}
+		list = append(list, c)
+	}
+	return list, err
+}

@@ -1,0 +1,136 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/overlaydiff/overlaydiff/stores"
+)
+
+// Mounted is the runtime of an overlay that is mounted and that no store knows.
+const Mounted stores.Runtime = "mount"
+
+// List returns the containers of all stores below root ("/"), and then the other
+// overlays that are mounted with an upper directory, in any mount namespace.
+//
+// The errors say what could not be looked at; what is wrong with one container
+// is in its Err. Only a cancelled context leaves nothing.
+func List(ctx context.Context, root string) ([]stores.Container, []error) {
+	found, err := stores.Find(ctx, root)
+	var errs []error
+	if err != nil {
+		errs = append(errs, err)
+	}
+	l := lister{uppers: map[inode]bool{}, paths: map[string]bool{}}
+	for _, s := range found {
+		containers, err := settled(ctx, s)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, c := range containers {
+			l.add(c)
+		}
+	}
+	mounts, err := l.mounts(ctx)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, c := range mounts {
+		l.add(c)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, []error{err}
+	}
+	return l.list, errs
+}
+
+// settled lists the containers of a store. One that is being made or removed may
+// lack files: it is listed so only if that stays.
+func settled(ctx context.Context, s stores.Store) ([]stores.Container, error) {
+	const tries = 3
+	for try := 1; ; try++ {
+		list, err := s.Containers(ctx)
+		half := errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(list, func(c stores.Container) bool {
+			return errors.Is(c.Err, fs.ErrNotExist)
+		})
+		if !half || try == tries || ctx.Err() != nil {
+			return list, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+type inode struct{ dev, ino uint64 }
+
+// lister collects containers. Two stores may have one: Docker, and the containerd
+// that keeps its layers.
+type lister struct {
+	list   []stores.Container
+	uppers map[inode]bool
+	paths  map[string]bool // the same by name, for what need not be looked at then
+}
+
+func (l *lister) add(c stores.Container) {
+	if upper := c.Stack.Upper; upper != "" {
+		i, ok := upperInode(upper)
+		if ok && l.uppers[i] {
+			return
+		}
+		l.uppers[i] = ok
+		l.paths[upper] = true
+	}
+	l.list = append(l.list, c)
+}
+
+func upperInode(path string) (inode, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return inode{}, false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return inode{}, false
+	}
+	return inode{st.Dev, st.Ino}, true
+}
+
+// Resolve finds one container by its name or the beginning of its id, in the
+// stores below root.
+func Resolve(ctx context.Context, root, nameOrID string) (stores.Container, error) {
+	found, err := stores.Find(ctx, root)
+	if ctx.Err() != nil {
+		return stores.Container{}, ctx.Err()
+	}
+	c, missing := stores.Resolve(ctx, found, nameOrID)
+	if missing != nil && err != nil {
+		return c, fmt.Errorf("%w; and %w", missing, err)
+	}
+	return c, missing
+}
+
+// SortBySize sorts by SizeRw, largest first; those without a size come last.
+func SortBySize(list []Measured) {
+	slices.SortStableFunc(list, func(a, b Measured) int {
+		switch {
+		case (a.Err == nil) != (b.Err == nil):
+			if a.Err == nil {
+				return -1
+			}
+			return 1
+		case a.SizeRw != b.SizeRw:
+			if a.SizeRw > b.SizeRw {
+				return -1
+			}
+			return 1
+		}
+		return 0
+	})
+}
