@@ -52,3 +52,12 @@ func Size(ctx context.Context, e Engine, opts Options) (int64, error) {
 	}
 	return total, nil
 }
+
+// Held is what an upper directory has at a path.
+type Held struct {
+	Path string
+	Dir  bool
+	// Bytes is the size, 0 for a directory; DiskBytes what is allocated; Inodes 1. All
+	// are 0 at a further name of an inode.
+	Bytes, DiskBytes, Inodes int64
+}

@@ -52,7 +52,7 @@ floor facade
 	                   features native naive layer
 
 floor node
-	internal/node:     . diff mountutil stores
+	internal/node:     . diff mountutil native stores
 
 floor top
 	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/spf13/cobra golang.org/x/term
