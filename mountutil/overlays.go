@@ -68,7 +68,7 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 		}
 	}
 	if denied > 0 {
-		err = errors.Join(err, fmt.Errorf("look for overlays in the mount namespaces of %d processes: %w; run as root", denied, fs.ErrPermission))
+		err = errors.Join(err, fmt.Errorf("look for overlays in the mount namespaces of processes (%d): %w; run as root of the node", denied, fs.ErrPermission))
 	}
 	return f.list, err
 }

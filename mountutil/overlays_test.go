@@ -44,6 +44,6 @@ func TestOverlays(t *testing.T) {
 	}
 	asNobody(t, func() {
 		_, err := Overlays(t.Context())
-		wantErr(t, err, fs.ErrPermission, "run as root")
+		wantErr(t, err, fs.ErrPermission, "run as root of the node")
 	})
 }

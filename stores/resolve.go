@@ -55,7 +55,7 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 			return Container{}, ambiguous(want, found)
 		}
 	}
-	var err error = notFound(fmt.Sprintf("find the container %s: none of the %d stores has it: give the name or the beginning of the id that overlaydiff ps shows",
+	var err error = notFound(fmt.Sprintf("find the container %s: none of the %d stores has it: give the path of a mount, or the name or the beginning of an id that overlaydiff ps shows",
 		diff.QuotePath(short(want)), len(stores)))
 	for _, e := range unread {
 		err = and(err, e)

@@ -4,14 +4,19 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/node"
 )
 
 func changesCommand() *cobra.Command {
 	var f stackFlags
+	var compat string
 	cmd := &cobra.Command{
 		Use:   "changes [flags] STACK",
 		Short: "List what was added (A), changed (C) and deleted (D)",
@@ -21,28 +26,39 @@ that can't be printed is a quoted Go string. With --json, each line is
 
   {"kind":"add|modify|delete","path":"/a","type":"file","what":["content",…],"size":N}
 
-with "path_bytes" (base64) besides if the path is not UTF-8.`,
+with "path_bytes" (base64) besides if the path is not UTF-8.
+
+With --compat docker or podman, the directories above each change are listed as
+changed, too, as docker diff and podman diff do.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if compat != "" && compat != "docker" && compat != "podman" {
+				return usagef("--compat %s: only docker and podman list changes", diff.QuotePath(compat))
+			}
 			d, err := f.open(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			return f.printChanges(cmd, d)
+			changes := d.Changes(cmd.Context())
+			if compat != "" {
+				changes = withParents(changes)
+			}
+			return f.printChanges(cmd, d, changes)
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().StringVar(&compat, "compat", "", "list as `TOOL` does: docker, podman")
 	return cmd
 }
 
-func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff) error {
+func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, changes iter.Seq2[diff.Change, error]) error {
 	f.note(cmd, d)
 	status := newStatus(cmd.ErrOrStderr(), "comparing")
 	defer status.done()
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
-	for c, err := range d.Changes(cmd.Context()) {
+	for c, err := range changes {
 		if err == nil {
 			status.count()
 			if f.json {
@@ -116,6 +132,7 @@ takes on disk.`,
 
 func usageCommand() *cobra.Command {
 	var f stackFlags
+	var compat string
 	cmd := &cobra.Command{
 		Use:   "usage [flags] STACK",
 		Short: "What the upper directory holds (SizeRw)",
@@ -125,6 +142,10 @@ whiteouts and opaque directories. It reads the upper directory and nothing
 else; --upper DIR is enough to name it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args); err != nil {
+				return err
+			}
+			rule, err := (&nodeFlags{compat: compat}).rule()
+			if err != nil {
 				return err
 			}
 			s, err := f.stack(cmd.Context(), args)
@@ -140,6 +161,7 @@ else; --upper DIR is enough to name it.`,
 			if err != nil {
 				return err
 			}
+			u.Bytes = rule.Rw(u)
 			if f.json {
 				return printJSON(cmd, u)
 			}
@@ -154,6 +176,7 @@ else; --upper DIR is enough to name it.`,
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().StringVar(&compat, "compat", "", "the size as `TOOL` counts it: "+strings.Join(node.Tools(), ", "))
 	return cmd
 }
 

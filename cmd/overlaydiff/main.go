@@ -98,6 +98,7 @@ upper layer over them. Name the overlay (STACK) by one of
 
   PATH                                  where it is mounted
   pid:N                                 a process whose root it is
+  NAME                                  a container: its name or the start of its id
   --lower TOP:…:BOTTOM --upper DIR      its directories, with --work DIR and --userxattr
   --options 'lowerdir=…,upperdir=…,…'   its mount options
   --old DIR --new DIR                   or any two directory trees
@@ -119,7 +120,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), probeCommand())
+	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), psCommand(), layersCommand(), serveCommand(), probeCommand())
 	return root
 }
 

@@ -312,7 +312,7 @@ var fields = map[string]map[string]string{
 	"changes": {"kind": "string", "path": "string", "type": "string", "what": "[]interface {}", "size": "float64"},
 	"size":    {"bytes": "float64", "engine": "string", "reason": "string", "raced": "float64"},
 	"usage": {
-		"bytes": "float64", "disk_bytes": "float64", "inodes": "float64",
+		"bytes": "float64", "linked_bytes": "float64", "disk_bytes": "float64", "inodes": "float64",
 		"whiteouts": "float64", "opaque_dirs": "float64", "raced": "float64",
 	},
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -12,7 +14,9 @@ import (
 
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // stackFlags are the flags that name what is to be compared, and how.
@@ -22,6 +26,7 @@ type stackFlags struct {
 	options            string
 	oldDir, newDir     string
 	snapshots          bool
+	root               string
 
 	engine  string
 	content string
@@ -41,6 +46,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.oldDir, "old", "", "`DIR` of the old tree, instead of an overlay")
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
 	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
+	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
 	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
@@ -83,7 +89,7 @@ func (f *stackFlags) check(args []string) error {
 	case f.snapshots && f.oldDir == "" && f.newDir == "":
 		return usagef("--snapshots says something of --old and --new: name both")
 	case len(ways) == 0:
-		return usagef("name an overlay: where it is mounted, pid:N, --lower and --upper, --options, or --old and --new")
+		return usagef("name an overlay: where it is mounted, pid:N, a container, --lower and --upper, --options, or --old and --new")
 	case len(ways) > 1:
 		return usagef("name one overlay only: %s don't go together", strings.Join(ways, " and "))
 	case len(args) == 1 && args[0] == "":
@@ -98,14 +104,8 @@ func (f *stackFlags) check(args []string) error {
 func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, error) {
 	switch {
 	case len(args) > 0:
-		if id, ok := strings.CutPrefix(args[0], "pid:"); ok {
-			pid, err := strconv.Atoi(id)
-			if err != nil || pid <= 0 {
-				return diff.Stack{}, usagef("%s: a process is named pid:N, with its number", diff.QuotePath(args[0]))
-			}
-			return overlaydiff.FromProcess(ctx, pid)
-		}
-		return overlaydiff.FromMount(ctx, args[0])
+		c, err := f.named(ctx, args[0])
+		return c.Stack, err
 	case f.options != "":
 		return overlaydiff.FromOptions(f.options)
 	}
@@ -120,6 +120,46 @@ func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, erro
 		s.Lower, s.Data, err = mountutil.ParseLower(f.lower)
 	}
 	return s, err
+}
+
+// named finds what an argument names: a process, where an overlay is mounted, or
+// a container, which alone has an ID.
+func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container, err error) {
+	if id, ok := strings.CutPrefix(arg, "pid:"); ok {
+		id, point, inside := strings.Cut(id, ":")
+		pid, err := strconv.Atoi(id)
+		if err != nil || pid <= 0 || inside && !filepath.IsAbs(point) {
+			return c, usagef("%s: a process is named pid:N, with its number; pid:N:/PATH is an overlay that it sees there", diff.QuotePath(arg))
+		}
+		c.Stack, err = mountutil.StackInProcess(ctx, pid, cmp.Or(point, "/"))
+		return c, err
+	}
+	c.Stack, err = overlaydiff.FromMount(ctx, arg)
+	if err == nil || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") || ctx.Err() != nil {
+		return c, err
+	}
+	found, notFound := f.container(ctx, arg)
+	if errors.Is(notFound, fs.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
+		return c, err // a path, then
+	}
+	return found, notFound
+}
+
+// container finds a container with its layers.
+func (f *stackFlags) container(ctx context.Context, name string) (stores.Container, error) {
+	c, err := node.Resolve(ctx, f.root, name)
+	switch {
+	case err != nil:
+		return c, err
+	case c.Err != nil:
+		return c, c.Err
+	case len(c.Stack.Lower) == 0:
+		return c, &diff.UnsupportedError{
+			Op:     "find the layers of container " + diff.QuotePath(name),
+			Reason: "it has no image, so that its root directory is no overlay: all in " + diff.QuotePath(c.Stack.Upper) + " is its own",
+		}
+	}
+	return c, nil
 }
 
 // open opens the comparison that the command line names.

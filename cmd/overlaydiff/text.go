@@ -95,6 +95,7 @@ type statusLine struct {
 	wait sync.WaitGroup
 	mu   sync.Mutex
 	seen int64
+	all  int64 // how many are to be seen; 0 is not known
 	size int64
 }
 
@@ -126,10 +127,12 @@ func (s *statusLine) show(doing string) {
 		}
 		shown = true
 		s.mu.Lock()
-		seen, size := s.seen, s.size
+		seen, all, size := s.seen, s.all, s.size
 		s.mu.Unlock()
 		line := fmt.Sprintf("%s, %.0f s", doing, time.Since(start).Seconds())
-		if seen > 0 {
+		if all > 0 {
+			line += fmt.Sprintf(", %s of %s", count(seen), count(all))
+		} else if seen > 0 {
 			line += ", " + plural(seen, "change", "changes")
 		}
 		if size > 0 {
@@ -143,6 +146,13 @@ func (s *statusLine) show(doing string) {
 func (s *statusLine) count() {
 	s.mu.Lock()
 	s.seen++
+	s.mu.Unlock()
+}
+
+// of notes how many results there will be.
+func (s *statusLine) of(n int) {
+	s.mu.Lock()
+	s.all = int64(n)
 	s.mu.Unlock()
 }
 

@@ -55,7 +55,7 @@ floor node
 	internal/node:     . diff mountutil native stores
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 

@@ -94,7 +94,7 @@ func (m *measurer) measure(ctx context.Context, c stores.Container) {
 		m.rootFs(ctx, &one)
 	}
 	if m.CopyUps && one.Err == nil {
-		one.CopyUps, one.CopyUpsErr = copyUps(ctx, one.Container)
+		one.CopyUps, one.CopyUpsErr = copyUps(ctx, c)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/stores"
+)
+
+func layersCommand() *cobra.Command {
+	var f stackFlags
+	cmd := &cobra.Command{
+		Use:   "layers [flags] STACK",
+		Short: "The layers of a container or overlay, with size and directory",
+		Long: `layers lists the layers of an overlay from the upper one down, each with its size
+and directory; those of a container also with their names: the id of the layer
+directory or snapshot, and the chain ID and DiffID (sha256) of the image's layers.
+
+A size that the runtime wrote down is shown as it is (containerd's are what was
+allocated on disk); another is that of the files in the directory.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(args); err != nil {
+				return err
+			}
+			layers, features, err := f.layers(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			status := newStatus(cmd.ErrOrStderr(), "measuring")
+			defer status.done()
+			for i := range layers {
+				if layers[i].Size >= 0 {
+					continue
+				}
+				u, err := overlaydiff.Usage(cmd.Context(), diff.Stack{Upper: layers[i].Dir, Features: features}, overlaydiff.Options{})
+				if err != nil {
+					return err
+				}
+				layers[i].Size, layers[i].Measured = u.Bytes, true
+			}
+			status.done()
+			return printLayers(cmd, layers, f.json)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// layerJSON is a line of layers --json.
+type layerJSON struct {
+	Kind        string `json:"kind"` // upper, init, lower, data
+	Size        int64  `json:"size"`
+	Measured    bool   `json:"measured"` // not written down by the runtime
+	ID          string `json:"id,omitempty"`
+	CacheID     string `json:"cache_id,omitempty"`
+	SnapshotKey string `json:"snapshot_key,omitempty"`
+	ChainID     string `json:"chain_id,omitempty"`
+	DiffID      string `json:"diff_id,omitempty"`
+	Dir         string `json:"dir"`
+}
+
+func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSON, _ diff.Features, _ error) {
+	var c stores.Container
+	var err error
+	if len(args) > 0 {
+		c, err = f.named(ctx, args[0])
+	} else {
+		c.Stack, err = f.stack(ctx, args)
+	}
+	s := c.Stack
+	if err != nil {
+		return nil, s.Features, err
+	}
+	add := func(kind string, l stores.Layer) {
+		list = append(list, layerJSON{kind, l.Size, false, l.ID, l.CacheID, l.SnapshotKey, l.ChainID, l.DiffID, l.Dir})
+	}
+	if c.ID != "" {
+		add("upper", c.RW)
+		if c.Init.Dir != "" {
+			add("init", c.Init)
+		}
+		for _, l := range c.Layers {
+			add("lower", l)
+		}
+		return list, s.Features, nil
+	}
+	for _, part := range []struct {
+		kind string
+		dirs []string
+	}{{"upper", []string{s.Upper}}, {"lower", s.Lower}, {"data", s.Data}} {
+		for _, dir := range part.dirs {
+			if dir != "" {
+				add(part.kind, stores.Layer{Dir: dir, Size: -1})
+			}
+		}
+	}
+	return list, s.Features, nil
+}
+
+func printLayers(cmd *cobra.Command, layers []layerJSON, asJSON bool) error {
+	rows := [][]string{{"LAYER", "SIZE", "ID", "CHAIN ID", "DIFF ID", "DIRECTORY"}}
+	for _, l := range layers {
+		if asJSON {
+			if err := printJSON(cmd, l); err != nil {
+				return err
+			}
+		}
+		id := l.ID + l.CacheID + l.SnapshotKey // it has one of them
+		if l.SnapshotKey == l.ChainID {
+			id = l.ID + l.CacheID
+		}
+		rows = append(rows, []string{
+			l.Kind, shortBytes(l.Size), digestCell(id), digestCell(l.ChainID), digestCell(l.DiffID), diff.QuotePath(l.Dir),
+		})
+	}
+	if asJSON {
+		return nil
+	}
+	return printTable(cmd.OutOrStdout(), rows)
+}
+
+func digestCell(s string) string {
+	if s == "" {
+		return "-"
+	}
+	s = strings.TrimPrefix(s, "sha256:")
+	if digits, ok := strings.CutSuffix(s, "-init"); ok {
+		return shortID(digits) + "-init"
+	}
+	return shortID(s)
+}
