@@ -113,11 +113,37 @@ func TestUsage_Random(t *testing.T) {
 			testenv.Unmount(t, merged)
 			syscall.Sync() // what is allocated late is allocated now
 			f := featuresOf(t, options)
-			if d := cmp.Diff(slowUsage(t, upper, f), usage(t, upper, f)); d != "" {
+			whole := usage(t, upper, f)
+			if d := cmp.Diff(slowUsage(t, upper, f), whole); d != "" {
 				t.Errorf("%q: usage (-du +engine):\n%s\n%s", options, d, c)
 			}
+			checkHolds(t, upper, f, whole)
 		}
 	})
+}
+
+// checkHolds adds up what the upper directory holds, which comes in path order.
+func checkHolds(t *testing.T, upper string, f diff.Features, want diff.Usage) {
+	t.Helper()
+	var bytes, disk int64
+	inodes, last := int64(1), "/"
+	for h, err := range native.Holds(t.Context(), diff.Stack{Upper: upper, Features: f}, diff.Options{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff.ComparePaths(last, h.Path) >= 0 {
+			t.Errorf("%q comes after %q", h.Path, last)
+		}
+		last = h.Path
+		bytes, disk, inodes = bytes+h.Bytes, disk+h.DiskBytes, inodes+h.Inodes
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(upper, &st); err != nil {
+		t.Fatal(err)
+	}
+	if bytes != want.Bytes || disk+st.Blocks*512 != want.DiskBytes || inodes != want.Inodes {
+		t.Errorf("it holds %d bytes, %d on disk, %d inodes; usage is %+v", bytes, disk+st.Blocks*512, inodes, want)
+	}
 }
 
 func TestUsage_Counts(t *testing.T) {
