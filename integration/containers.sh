@@ -17,7 +17,12 @@ seed=${SEED:-$(date +%s)}
 each=${EACH:-20}
 echo "seed $seed"
 
-od() { local command=$1; shift; "$work/overlaydiff" "$command" --root "$node" "$@"; }
+# Where root may not look into all processes, as in a container, ps says so each time.
+od() {
+  local command=$1
+  shift
+  "$work/overlaydiff" "$command" --root "$node" "$@" 2> >(grep -v 'run as root of the node' >&2)
+}
 
 edit_base() {
   mkdir -p bin etc tmp dev proc sys run
@@ -116,10 +121,40 @@ changes() {
   local runtime=$1 i
   [ "$runtime" != containerd ] || return 0 # it lists none
   for i in $(seq "$each"); do
-    "${runtime}_cmd" diff "c$i" | sort | { grep -Ev "$hidden" || true; } >>"$work/theirs.$runtime"
-    od changes --compat "$runtime" "c$i" | sort | { grep -Ev "$hidden" || true; } >>"$work/ours.$runtime"
+    "${runtime}_cmd" diff "c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/theirs.one"
+    od changes --compat docker "c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/ours.one"
+    [ "$runtime" != podman ] || known_podman "c$i"
+    cat "$work/theirs.one" >>"$work/theirs.$runtime"
+    cat "$work/ours.one" >>"$work/ours.$runtime"
   done
   compare "$runtime: changes" "$work/ours.$runtime" "$work/theirs.$runtime"
+}
+
+# known_podman CONTAINER: takes out of both lists in what podman diff differs from
+# docker diff (containers/storage, pkg/archive/changes.go): it lists a directory
+# above a change only if something was added or deleted in it, or its time changed;
+# a file that was copied up even if it did not change; and an opaque directory as
+# deleted, where docker diff has what was deleted in it.
+known_podman() {
+  local line
+  comm -23 "$work/ours.one" "$work/theirs.one" >"$work/missing"
+  comm -13 "$work/ours.one" "$work/theirs.one" >"$work/extra"
+  od changes --json --compat docker "$1" | jq -r 'select(.type == "dir" and .kind == "modify") | "C " + .path' | sort >"$work/dirs"
+  comm -12 "$work/missing" "$work/dirs" >"$work/known"
+  while read -r line; do
+    od explain --json "$1" "${line#C }" | jq -e '.change == null and .new.type == "file" and .layers[0].new.has == "file"' >/dev/null &&
+      echo "$line" >>"$work/known"
+  done < <(grep '^C ' "$work/extra")
+  while read -r line; do
+    od explain --json "$1" "${line#D }" | jq -e '.layers[0].new.has == "opaque directory"' >/dev/null || continue
+    echo "$line" >>"$work/known"
+    awk -v dir="${line#D }" '$2 == dir || index($2, dir "/") == 1' "$work/missing" >>"$work/known"
+  done < <(grep '^D ' "$work/extra")
+  sort -o "$work/known" "$work/known"
+  for list in ours theirs; do
+    comm -23 "$work/$list.one" "$work/known" >"$work/rest"
+    mv "$work/rest" "$work/$list.one"
+  done
 }
 
 stopped() {
@@ -154,7 +189,7 @@ churn() {
 
 scraped() {
   local runtime=$1 port=19842 want got
-  od serve --metrics "127.0.0.1:$port" 2>/dev/null &
+  "$work/overlaydiff" serve --root "$node" --metrics "127.0.0.1:$port" 2>/dev/null &
   local server=$!
   mkdir -p "$work/prometheus"
   printf 'global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: o\n    static_configs:\n      - targets: ["127.0.0.1:%s"]\n' "$port" >"$work/prometheus/conf.yml"

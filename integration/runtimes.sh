@@ -31,7 +31,7 @@ packages_of() {
   done
 }
 
-work=$(mktemp -d /var/tmp/overlaydiff-integration.XXXXXX)
+work=$(mktemp -d /var/tmp/od.XXXXXX) # short: Podman takes 50 bytes for its directory
 node=$work/node
 # end_daemons: ends them, and what they started: all have the directory in their
 # command lines.
@@ -41,9 +41,18 @@ end_daemons() {
     sleep 1
   done
 }
+# contained: prints the processes whose root is an overlay below $work: those of
+# containers, which outlive their daemon.
+contained() {
+  local table
+  for table in /proc/[0-9]*/mountinfo; do
+    awk -v dir="upperdir=$work/" '$5 == "/" && index($0, dir) { split(FILENAME, p, "/"); print p[3] }' "$table" 2>/dev/null || true
+  done
+}
 finish() {
   end_daemons
   pkill -f -- "$work/" || true
+  contained | xargs -r kill -KILL 2>/dev/null || true
   # What the daemons mounted below their directories; deepest first.
   awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do
     umount -l "$at" 2>/dev/null || true

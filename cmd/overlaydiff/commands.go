@@ -28,11 +28,11 @@ that can't be printed is a quoted Go string. With --json, each line is
 
 with "path_bytes" (base64) besides if the path is not UTF-8.
 
-With --compat docker or podman, the directories above each change are listed as
-changed, too, as docker diff and podman diff do.`,
+With --compat docker, the directories above each change are listed as changed,
+too, as docker diff does.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if compat != "" && compat != "docker" && compat != "podman" {
-				return usagef("--compat %s: only docker and podman list changes", diff.QuotePath(compat))
+			if compat != "" && compat != "docker" {
+				return usagef("--compat %s: changes can be listed as docker does, or without it", diff.QuotePath(compat))
 			}
 			d, err := f.open(cmd.Context(), args)
 			if err != nil {
@@ -47,7 +47,7 @@ changed, too, as docker diff and podman diff do.`,
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().StringVar(&compat, "compat", "", "list as `TOOL` does: docker, podman")
+	cmd.Flags().StringVar(&compat, "compat", "", "list as `TOOL` does: docker")
 	return cmd
 }
 

@@ -7,9 +7,8 @@ import (
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
-// withParents adds, as docker diff and podman diff do, the directories above
-// each change as changed, the root excepted, where they are not changes
-// themselves.
+// withParents adds, as docker diff does, the directories above each change as
+// changed, the root excepted, where they are not changes themselves.
 func withParents(changes iter.Seq2[diff.Change, error]) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
 		last := "/"
