@@ -51,7 +51,7 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 type measured struct {
 	dir    *fswalk.Dir
 	isRoot bool
-	names  []string
+	names  string // joined by slashes; "": all
 }
 
 // share is about how many entries one worker measures before it gives others a
@@ -103,10 +103,10 @@ type tally struct {
 func (t *tally) measure(ctx context.Context) error {
 	return t.at.dir.Use(func(fd int) error {
 		t.fd = fd
-		if t.at.names == nil {
+		if t.at.names == "" {
 			return t.directory(ctx)
 		}
-		for _, name := range t.at.names {
+		for name := range strings.SplitSeq(t.at.names, "/") {
 			if err := t.entry(ctx, name); err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ func (t *tally) directory(ctx context.Context) error {
 }
 
 func (t *tally) list(ctx context.Context) error {
-	n, rest := 0, []string(nil)
+	n, rest := 0, []byte(nil)
 	var failed error
 	err := t.at.dir.Visit(func(d sys.Dirent) bool {
 		name := d.Name
@@ -149,16 +149,22 @@ func (t *tally) list(ctx context.Context) error {
 			failed = t.entry(ctx, name)
 			return failed == nil
 		}
-		if rest = append(rest, strings.Clone(name)); len(rest) == share {
-			t.todo = append(t.todo, measured{dir: t.at.dir, names: rest})
-			rest = nil
+		rest = append(append(rest, name...), '/')
+		if n%share == 0 {
+			rest = t.later(rest)
 		}
 		return true
 	})
-	if rest != nil {
-		t.todo = append(t.todo, measured{dir: t.at.dir, names: rest})
-	}
+	t.later(rest)
 	return errors.Join(failed, err)
+}
+
+// later leaves names to whoever has time, and returns the space that they took.
+func (t *tally) later(names []byte) []byte {
+	if len(names) > 0 {
+		t.todo = append(t.todo, measured{dir: t.at.dir, names: string(names[:len(names)-1])})
+	}
+	return names[:0]
 }
 
 // entry measures one entry. It is the hot loop: one system call, and no

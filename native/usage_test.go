@@ -122,6 +122,33 @@ func TestUsage_Random(t *testing.T) {
 	})
 }
 
+// An entry costs no allocation, however many a directory has: what grows with
+// them is a list of names for every 128 of them.
+func TestUsage_Allocations(t *testing.T) {
+	upper := t.TempDir()
+	const more = 20_000
+	allocations := func() float64 {
+		return testing.AllocsPerRun(5, func() {
+			if _, err := native.Usage(t.Context(), diff.Stack{Upper: upper}, diff.Options{Workers: 1}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	fill := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := os.WriteFile(filepath.Join(upper, fmt.Sprintf("a-name-of-a-usual-length-%d", i)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill(0, 1000)
+	before := allocations()
+	fill(1000, 1000+more)
+	if each := (allocations() - before) / more; each > 0.15 {
+		t.Errorf("%.3f allocations an entry", each)
+	}
+}
+
 // checkHolds adds up what the upper directory holds, which comes in path order.
 func checkHolds(t *testing.T, upper string, f diff.Features, want diff.Usage) {
 	t.Helper()
