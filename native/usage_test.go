@@ -125,7 +125,7 @@ func TestUsage_Random(t *testing.T) {
 // An entry costs no allocation, however many a directory has: what grows with
 // them is a list of names for every 128 of them.
 func TestUsage_Allocations(t *testing.T) {
-	upper := t.TempDir()
+	upper := testenv.Scratch(t, testenv.Tmpfs)
 	const more = 20_000
 	allocations := func() float64 {
 		return testing.AllocsPerRun(5, func() {
