@@ -93,7 +93,9 @@ func Layer() Task {
 	return Task{
 		Name: "Layer", Compare: CompareChanges, Reference: &Subject{Name: "overlaydiff-changes", Run: layerChanges},
 		// Changes shows what finding them costs, on which file system and how cold.
-		Skip: func(s Scenario) bool { return s.Image > 2*image || s.Layers > 1 || s.Cold || s.Image != 0 && s.FS != "" },
+		Skip: func(s Scenario) bool {
+			return s.Image > 2*image || s.Layers > 1 || s.Cold || s.Image != 0 && s.FS != ""
+		},
 	}
 }
 
