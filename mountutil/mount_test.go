@@ -51,10 +51,10 @@ func onThread(t *testing.T, change func() error, f func()) {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is thrown away
 		err := change()
+		defer func() { done <- err }() // f may end the goroutine, by t.Fatal
 		if err == nil {
 			f()
 		}
-		done <- err
 	}()
 	check(t, <-done)
 }

@@ -51,6 +51,9 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 			continue
 		}
 		ns, e := os.Readlink("/proc/" + name + "/ns/mnt")
+		if e == nil && ns == "" {
+			e = fs.ErrPermission // as Linux 5.10 says it
+		}
 		if e == nil && seen[ns] {
 			continue
 		}
