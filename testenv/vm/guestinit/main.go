@@ -53,7 +53,7 @@ func boot() error {
 		return err
 	}
 	openDevices()
-	if err := mountTmp(); err != nil {
+	if err := errors.Join(loopbackUp(), mountTmp()); err != nil {
 		return err
 	}
 	output, err := port(vm.OutputPort)
@@ -109,6 +109,21 @@ func openDevices() {
 			_ = os.Symlink("/dev/"+filepath.Base(filepath.Dir(file)), filepath.Join(vm.DiskDir, strings.TrimSpace(string(serial))))
 		}
 	}
+}
+
+// loopbackUp starts the network that every machine has: 127.0.0.1.
+func loopbackUp() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return os.NewSyscallError("set lo up", unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo))
 }
 
 func mountTmp() error {
