@@ -55,8 +55,8 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 			return Container{}, ambiguous(want, found)
 		}
 	}
-	var err error = notFound(fmt.Sprintf("find the container %s: none of the %d stores has it: give the path of a mount, or the name or the beginning of an id that overlaydiff ps shows",
-		diff.QuotePath(short(want)), len(stores)))
+	var err error = notFound(fmt.Sprintf("none of the %d stores of containers has %s: give a name, or the beginning of an id, that overlaydiff ps shows",
+		len(stores), diff.QuotePath(short(want))))
 	for _, e := range unread {
 		err = and(err, e)
 	}

@@ -138,28 +138,27 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 	if err == nil || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") || ctx.Err() != nil {
 		return c, err
 	}
-	found, notFound := f.container(ctx, arg)
-	if errors.Is(notFound, fs.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
-		return c, err // a path, then
+	found, notFound := node.Resolve(ctx, f.root, arg)
+	switch {
+	case notFound == nil:
+		return found, hasLayers(found)
+	case !errors.Is(notFound, fs.ErrNotExist):
+		return found, notFound
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w; and %w", err, notFound)
 	}
-	return found, notFound
+	return c, err
 }
 
-// container finds a container with its layers.
-func (f *stackFlags) container(ctx context.Context, name string) (stores.Container, error) {
-	c, err := node.Resolve(ctx, f.root, name)
-	switch {
-	case err != nil:
-		return c, err
-	case c.Err != nil:
-		return c, c.Err
-	case len(c.Stack.Lower) == 0:
-		return c, &diff.UnsupportedError{
-			Op:     "find the layers of container " + diff.QuotePath(name),
+// hasLayers says why a container is no overlay.
+func hasLayers(c stores.Container) error {
+	if c.Err == nil && len(c.Stack.Lower) == 0 {
+		return &diff.UnsupportedError{
+			Op:     "find the layers of container " + diff.QuotePath(c.Name),
 			Reason: "it has no image, so that its root directory is no overlay: all in " + diff.QuotePath(c.Stack.Upper) + " is its own",
 		}
 	}
-	return c, nil
+	return c.Err
 }
 
 // open opens the comparison that the command line names.
