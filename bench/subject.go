@@ -137,19 +137,17 @@ func changesBy(engine overlaydiff.Choice) func(context.Context, *Scene, Visit) (
 				err = cerr
 			}
 		}()
-		// A list is what its users get from the peers, so it is what we make.
-		var list []diff.Change
+		// A stream, as continuity and buildkit hand them over, too; moby and
+		// containers/storage return lists.
 		for c, err := range d.Changes(ctx) {
 			if err != nil {
 				return a, err
 			}
-			list = append(list, c)
-		}
-		if visit != nil {
-			for _, c := range list {
+			a.Changes++
+			if visit != nil {
 				visit(c.Kind.Letter(), c.Path)
 			}
 		}
-		return Answer{Changes: int64(len(list))}, nil
+		return a, nil
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -155,6 +156,7 @@ type walk struct {
 	content diff.Content
 	want    *diff.Want
 	copyUps *copyUps // nil unless they are asked for, instead of changes
+	lookups sync.Pool
 }
 
 // everywhere reports whether no directory may be passed over because the upper
@@ -197,13 +199,48 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	if len(n.old) == 0 { // all that there is was added
 		out.Grow(len(names))
 	}
-	l := lookup{resolver: &w.resolver}
+	defer n.hold()()
+	l := w.lookup()
+	defer w.lookups.Put(l)
 	for i := range names {
-		if err := w.visit(ctx, &n, names[i], &l, out); err != nil {
+		if err := w.visit(ctx, &n, names[i], l, out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// held is how many directories of lower layers stay open while names are looked
+// up in them, beside the upper one: most names are found in the topmost.
+const held = 4
+
+// hold keeps the directories open that names are looked up in, until the function
+// that it returns is called.
+func (n *node) hold() (release func()) {
+	var dirs [1 + held]*fswalk.Dir
+	open := dirs[:0]
+	if n.new.upper != nil && n.new.upper.Hold() {
+		open = append(open, n.new.upper)
+	}
+	for _, p := range n.old[:min(held, len(n.old))] {
+		if p.dir.Hold() {
+			open = append(open, p.dir)
+		}
+	}
+	return func() {
+		for _, d := range open {
+			d.Release()
+		}
+	}
+}
+
+// lookup returns one that has looked up nothing, to be put back into lookups.
+func (w *walk) lookup() *lookup {
+	l, _ := w.lookups.Get().(*lookup)
+	if l == nil {
+		l = &lookup{resolver: &w.resolver}
+	}
+	return l
 }
 
 // names returns the names at which the views can differ, in order. If both

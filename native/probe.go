@@ -47,26 +47,27 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 	}
 	p := l.probes.new()
 	p.ref.Dir, p.ref.Name = dir, name
-	switch err := dir.Stat(name, sys.StatAll, &p.ref.Stat); {
-	case err == nil:
-	case notFound(err):
-		p.absent = true
-	default:
+	if err := dir.Use(func(fd int) error { return p.look(l.marks, fd) }); err != nil {
 		return nil, l.drop(err)
 	}
-	if !p.absent {
-		if p.ref.Stat.MountRoot {
-			return nil, l.drop(hidden(dir, name))
-		}
-		err := dir.Use(func(fd int) (err error) {
-			p.whiteout, err = isWhiteout(l.marks, fd, name, &p.ref.Stat)
-			return dir.WrapXattr(l.marks.Whiteout, name, err)
-		})
-		if err != nil {
-			return nil, l.drop(err)
-		}
-	}
 	return p, nil
+}
+
+// look looks at the name in its directory, fd.
+func (p *probe) look(marks *whiteout.Namespace, fd int) error {
+	dir, name := p.ref.Dir, p.ref.Name
+	switch err := sys.StatAt(fd, name, sys.StatAll, &p.ref.Stat); {
+	case err != nil && notFound(err):
+		p.absent = true
+		return nil
+	case err != nil:
+		return dir.Wrap("statx", name, err)
+	case p.ref.Stat.MountRoot:
+		return hidden(dir, name)
+	}
+	var err error
+	p.whiteout, err = isWhiteout(marks, fd, name, &p.ref.Stat)
+	return dir.WrapXattr(marks.Whiteout, name, err)
 }
 
 // drop forgets the last probe, which failed with err.

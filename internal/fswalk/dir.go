@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
@@ -57,9 +58,9 @@ type Dir struct {
 	// someone may have swapped it.
 	dev, ino uint64
 
-	fd         int // -1: not open
-	users      int
-	prev, next *Dir // in Pool.idle
+	fd         int          // -1: not open
+	users      atomic.Int32 // from and to 0 only with the pool locked; with any, fd stays
+	prev, next *Dir         // in Pool.idle
 
 	listing sync.Mutex // a descriptor has one offset
 	moved   bool       // the offset is not at the beginning
@@ -69,7 +70,9 @@ type Dir struct {
 // Root returns a root of the pool: the directory that is open as fd, which
 // stays the caller's. display names it in errors.
 func (p *Pool) Root(fd int, display string) *Dir {
-	return &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd, users: 1, moved: true}
+	d := &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd, moved: true}
+	d.users.Store(1)
+	return d
 }
 
 // Close closes all descriptors that the pool opened. No Dir of the pool may be
@@ -153,6 +156,16 @@ func (d *Dir) Use(f func(fd int) error) error {
 	return f(fd)
 }
 
+// Hold opens d, if it can be opened, and keeps it open until Release; false is
+// no error yet. What is done with d meanwhile takes no lock.
+func (d *Dir) Hold() bool {
+	_, err := d.acquire()
+	return err == nil
+}
+
+// Release ends a Hold that returned true.
+func (d *Dir) Release() { d.release() }
+
 // acquire opens d, and what of its ancestors was closed, and pins it until
 // release. Errors are wrapped.
 func (d *Dir) acquire() (int, error) {
@@ -180,17 +193,26 @@ func (d *Dir) acquire() (int, error) {
 
 // pin takes d if it is open.
 func (d *Dir) pin() bool {
+	for n := d.users.Load(); n > 0; n = d.users.Load() {
+		if d.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 	p := d.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if d.fd < 0 {
 		return false
 	}
-	if d.users == 0 {
+	d.pinOpen()
+	return true
+}
+
+// pinOpen takes d, which is open. The pool is locked.
+func (d *Dir) pinOpen() {
+	if d.users.Add(1) == 1 {
 		d.unlink()
 	}
-	d.users++
-	return true
 }
 
 // openPinned opens d, whose parent is pinned, and pins it.
@@ -217,10 +239,7 @@ func (p *Pool) add(d *Dir, fd int) (spare int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if d.fd >= 0 { // another goroutine was faster
-		if d.users == 0 {
-			d.unlink()
-		}
-		d.users++
+		d.pinOpen()
 		return fd
 	}
 	spare = -1
@@ -228,7 +247,8 @@ func (p *Pool) add(d *Dir, fd int) (spare int) {
 		spare = p.evict()
 	}
 	p.open++
-	d.fd, d.users, d.known, d.moved = fd, 1, true, false
+	d.fd, d.known, d.moved = fd, true, false
+	d.users.Store(1)
 	return spare
 }
 
@@ -265,10 +285,14 @@ func (d *Dir) releaseTo(first bool) {
 // drop is the inverse of a pin; it returns a descriptor that is to be closed, -1
 // if none.
 func (p *Pool) drop(d *Dir, first bool) (spare int) {
+	for n := d.users.Load(); n > 1; n = d.users.Load() {
+		if d.users.CompareAndSwap(n, n-1) {
+			return -1
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d.users--
-	if d.users > 0 {
+	if d.users.Add(-1) > 0 {
 		return -1
 	}
 	d.prev, d.next = p.idle.prev, &p.idle
@@ -326,27 +350,47 @@ func (d *Dir) Stat(name string, mask int, st *sys.Stat) error {
 	return d.Wrap("statx", name, sys.StatAt(fd, name, mask, st))
 }
 
+// listing is what List gathers before it knows how much it is.
+type listing struct {
+	names   []byte // one after the other
+	entries []sys.Dirent
+	ends    []int // of the names
+}
+
+var listings = sync.Pool{New: func() any { return new(listing) }}
+
+// muchListed is how many entries a listing may have and be kept for the next.
+const muchListed = 4 * Share
+
 // List returns the entries of d, ordered bytewise by name.
 func (d *Dir) List() ([]sys.Dirent, error) {
-	var list []sys.Dirent
-	names := make([]byte, 0, 1024)
-	ends := make([]int, 0, 32)
+	l, _ := listings.Get().(*listing)
+	defer l.free()
 	err := d.Visit(func(entry sys.Dirent) bool {
-		names = append(names, entry.Name...)
-		ends = append(ends, len(names))
-		list = append(list, sys.Dirent{Ino: entry.Ino, Type: entry.Type})
+		l.names = append(l.names, entry.Name...)
+		l.ends = append(l.ends, len(l.names))
+		l.entries = append(l.entries, sys.Dirent{Ino: entry.Ino, Type: entry.Type})
 		return true
 	})
-	if err != nil {
+	if err != nil || len(l.entries) == 0 {
 		return nil, err
 	}
+	list := slices.Clone(l.entries)
 	// One string for all names: an allocation a directory, not an entry.
-	all, start := string(names), 0
-	for i, end := range ends {
+	all, start := string(l.names), 0
+	for i, end := range l.ends {
 		list[i].Name, start = all[start:end], end
 	}
 	slices.SortFunc(list, func(a, b sys.Dirent) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
+}
+
+func (l *listing) free() {
+	if len(l.entries) > muchListed {
+		return
+	}
+	l.names, l.entries, l.ends = l.names[:0], l.entries[:0], l.ends[:0]
+	listings.Put(l)
 }
 
 // Visit calls visit with every entry of d, see [sys.ReadDir].

@@ -15,6 +15,10 @@ import (
 // enough to bound memory.
 const ahead = 1 << 14
 
+// recycled is how many emptied lists wait to be filled again at most, and of how
+// many items: a list may be held by a task that needs little of it.
+const recycled, recycledItems = 64, 512
+
 // Items is what the expansion of one node adds to the result: values and child
 // nodes, in path order.
 type Items[N, T any] struct {
@@ -84,6 +88,7 @@ type task[N, T any] struct {
 	state taskState // guarded by walk.mu
 	ready int       // what it adds to walk.ready; guarded by walk.mu
 	items []item[N, T]
+	taken int // of the items, by the consumer
 	err   error
 	panic any
 }
@@ -100,6 +105,7 @@ type walk[N, T any] struct {
 	spare   int           // workers that may still be started
 	workers int
 	stopped bool
+	lists   [][]item[N, T] // emptied ones, to be filled again
 }
 
 // drain yields the results of root and all below it, in order.
@@ -116,14 +122,15 @@ func (w *walk[N, T]) drain(ctx context.Context, root *task[N, T], yield func(T, 
 			return
 		}
 		t := stack[len(stack)-1]
-		if len(t.items) == 0 {
+		if t.taken == len(t.items) {
 			stack = stack[:len(stack)-1]
+			w.recycle(t.items)
 			t.node, t.items = none.node, nil // state is still looked at by workers
 			continue
 		}
-		next := t.items[0]
-		t.items[0] = item[N, T]{} // what was yielded is not held until the parent is done
-		t.items = t.items[1:]
+		next := t.items[t.taken]
+		t.items[t.taken] = item[N, T]{} // what was yielded is not held until the parent is done
+		t.taken++
 		if next.child != nil {
 			stack = append(stack, next.child)
 			err = w.finish(ctx, next.child)
@@ -159,6 +166,7 @@ func (w *walk[N, T]) finish(ctx context.Context, t *task[N, T]) error {
 // being expanded.
 func (w *walk[N, T]) run(ctx context.Context, t *task[N, T]) {
 	t.state = running
+	items := Items[N, T]{list: w.spareList()}
 	w.mu.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
@@ -171,9 +179,29 @@ func (w *walk[N, T]) run(ctx context.Context, t *task[N, T]) {
 	if t.err = ctx.Err(); t.err != nil {
 		return
 	}
-	var items Items[N, T]
 	t.err = w.expand(ctx, t.node, &items)
 	t.items = items.list
+}
+
+// recycle keeps an emptied list for another task, a few at most.
+func (w *walk[N, T]) recycle(list []item[N, T]) {
+	if cap(list) == 0 || cap(list) > recycledItems {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.lists) < recycled {
+		w.lists = append(w.lists, list[:0])
+	}
+}
+
+// spareList returns an empty list, nil if there is none. The walk is locked.
+func (w *walk[N, T]) spareList() (list []item[N, T]) {
+	if n := len(w.lists); n > 0 {
+		list, w.lists[n-1] = w.lists[n-1], nil
+		w.lists = w.lists[:n-1]
+	}
+	return list
 }
 
 // offer puts t's children on the stack, the first on top, and starts workers
