@@ -470,6 +470,56 @@ func TestOpenTree(t *testing.T) {
 	})
 }
 
+// Trees on one mount share a copy of it, where each is as it would be alone.
+func TestMounts(t *testing.T) {
+	onEachFS(t, func(t *testing.T, dir string) {
+		for _, d := range []string{"/a", "/b"} {
+			mkdirs(t, dir+d+"/sub")
+			write(t, dir+d+"/sub/covered", d)
+			mountTmpfs(t, dir+d+"/sub")
+		}
+		mkdirs(t, dir+"/c")
+		mountTmpfs(t, dir+"/c")
+		mkdirs(t, dir+"/c/d")
+		mountID := func(tree *Tree) uint64 {
+			var st unix.Statx_t
+			check(t, unix.Statx(tree.FD(), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st))
+			return st.Mnt_id
+		}
+		covered := func(tree *Tree) string {
+			s, err := open(tree.FD(), "sub", unix.O_RDONLY|unix.O_DIRECTORY)
+			check(t, err)
+			defer unix.Close(s)
+			return list(t, s)["covered"]
+		}
+		var m Mounts
+		var trees []*Tree
+		for _, d := range []string{"/a", "/b", "/b/../a", "/c/d"} {
+			tree, err := m.OpenTree(dir + d)
+			check(t, err)
+			trees = append(trees, tree)
+			if !tree.Private() {
+				t.Errorf("%s is not private", d)
+			}
+		}
+		for i, tree := range trees[:3] {
+			if mountID(tree) != mountID(trees[0]) {
+				t.Errorf("tree %d has a copy of its own", i)
+			}
+		}
+		if mountID(trees[3]) == mountID(trees[0]) {
+			t.Error("trees on two mounts share one")
+		}
+		check(t, trees[0].Close())
+		if got := covered(trees[1]) + covered(trees[2]); got != "/b/a" {
+			t.Errorf("covered: %q", got)
+		}
+		for _, tree := range trees[1:] {
+			check(t, tree.Close())
+		}
+	})
+}
+
 func TestKernelDefaults(t *testing.T) {
 	got := readDefaults(os.DirFS(t.TempDir()))
 	if got != (Defaults{}) {

@@ -8,6 +8,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
@@ -22,7 +23,7 @@ func Holds(ctx context.Context, s diff.Stack, opts diff.Options) iter.Seq2[diff.
 			yield(diff.Held{}, errNoUpper)
 			return
 		}
-		tree, err := openUpper(s)
+		tree, err := openUpper(s, new(mountutil.Mounts))
 		if err != nil {
 			yield(diff.Held{}, err)
 			return

@@ -49,9 +49,10 @@ func Open(ctx context.Context, s diff.Stack) (*Engine, error) {
 }
 
 func (e *Engine) open(ctx context.Context, s diff.Stack) error {
+	var mounts mountutil.Mounts
 	add := func(list *[]layer, kind string, paths ...string) error {
 		for _, path := range paths {
-			l, err := openLayer(ctx, kind, path)
+			l, err := openLayer(ctx, &mounts, kind, path)
 			if err != nil {
 				return err
 			}
@@ -59,7 +60,7 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		}
 		return nil
 	}
-	tree, err := openUpper(s)
+	tree, err := openUpper(s, &mounts)
 	if err == nil {
 		e.layers = append(e.layers, layer{tree, s.Upper})
 		err = e.layers[0].check()
@@ -76,11 +77,11 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 	return err
 }
 
-func openLayer(ctx context.Context, kind, path string) (layer, error) {
+func openLayer(ctx context.Context, mounts *mountutil.Mounts, kind, path string) (layer, error) {
 	if err := ctx.Err(); err != nil {
 		return layer{}, err
 	}
-	tree, err := mountutil.OpenTree(path)
+	tree, err := mounts.OpenTree(path)
 	if err != nil {
 		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
 	}

@@ -26,8 +26,8 @@ func supported(s diff.Stack) error {
 
 // openUpper opens the upper directory of s and makes sure that its marks can be
 // seen.
-func openUpper(s diff.Stack) (*mountutil.Tree, error) {
-	tree, err := mountutil.OpenTree(s.Upper)
+func openUpper(s diff.Stack, mounts *mountutil.Mounts) (*mountutil.Tree, error) {
+	tree, err := mounts.OpenTree(s.Upper)
 	switch {
 	case err == nil && s.Features.UserXattr:
 		return tree, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
@@ -22,7 +23,7 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 	if s.Upper == "" {
 		return total, errNoUpper
 	}
-	tree, err := openUpper(s)
+	tree, err := openUpper(s, new(mountutil.Mounts))
 	if err != nil {
 		return total, err
 	}
