@@ -2,6 +2,8 @@ package peers
 
 import (
 	"context"
+	"fmt"
+	"os/exec"
 
 	"github.com/containerd/continuity/fs"
 	mobydir "github.com/docker/docker/pkg/directory"
@@ -33,6 +35,14 @@ func Usage() bench.Task {
 				return bench.Answer{}, err
 			}
 			return bench.Answer{Bytes: u.Size, Inodes: u.InodeCount}, nil
+		}),
+		// What operators type, its process included.
+		usage("gnu.du", func(ctx context.Context, dir string) (a bench.Answer, err error) {
+			out, err := exec.CommandContext(ctx, "du", "-s", "-B1", dir).Output()
+			if err == nil {
+				_, err = fmt.Sscan(string(out), &a.Disk)
+			}
+			return a, err
 		}),
 		limit("floor-1-thread", usageFloor(1)),
 		limit("floor-2-threads", usageFloor(2)),
