@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"testing"
 
@@ -34,7 +33,8 @@ func copyUps(t *testing.T, s diff.Stack, content diff.Content) diff.CopyUps {
 // slowCopyUps compares what the upper directory has by paths with the old view.
 func slowCopyUps(t *testing.T, o overlay, old string) (c diff.CopyUps) {
 	t.Helper()
-	changes, err := o.changes(t, 1)
+	changed := map[string]bool{}
+	err := each(t.Context(), o.stack, diff.Options{}, func(c diff.Change) { changed[c.Path] = true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +68,7 @@ func slowCopyUps(t *testing.T, o overlay, old string) (c diff.CopyUps) {
 		} else {
 			seen[st.Ino] = true
 		}
-		changed := slices.ContainsFunc(changes, func(line string) bool {
-			return len(line) > 3 && line[2:min(len(line), 3+len(rel))] == "/"+rel && (len(line) == 3+len(rel) || line[3+len(rel)] == ' ')
-		})
-		if changed {
+		if changed["/"+rel] {
 			c.MetadataOnly++
 			c.MetadataOnlyBytes += info.Size()
 		} else {
