@@ -33,11 +33,16 @@ packages_of() {
 
 work=$(mktemp -d /var/tmp/od.XXXXXX) # short: Podman takes 50 bytes for its directory
 node=$work/node
-# end_daemons: ends them, and what they started: all have the directory in their
-# command lines.
+# running DIR: prints the processes that have DIR, below $work, in their command
+# lines.
+running() { grep -alsF -f - /proc/[0-9]*/cmdline <<<"$1" | cut -d/ -f3; }
+# end_daemons: ends them, and what they started.
 end_daemons() {
+  local signal pids
   for signal in TERM TERM TERM TERM KILL; do
-    pkill "-$signal" -f -- "$node/" || break
+    pids=$(running "$node/") || true
+    [ -n "$pids" ] || break
+    kill "-$signal" $pids 2>/dev/null || true
     sleep 1
   done
 }
@@ -51,8 +56,7 @@ contained() {
 }
 finish() {
   end_daemons
-  pkill -f -- "$work/" || true
-  contained | xargs -r kill -KILL 2>/dev/null || true
+  { running "$work/"; contained; } | xargs -r kill -KILL 2>/dev/null || true
   # What the daemons mounted below their directories; deepest first.
   awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do
     umount -l "$at" 2>/dev/null || true
