@@ -57,6 +57,9 @@ var errBolt = errors.New("the database is damaged: mend the store")
 
 // openBolt reads a database as of one commit, whoever has it open.
 func openBolt(ctx context.Context, path string) (*bolt, error) {
+	if err := checkLinks(path); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, pathError(err, path)

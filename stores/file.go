@@ -24,8 +24,11 @@ const (
 )
 
 // readFile returns a file's content. It is an error if that is not a regular
-// file (of the name itself, links are not followed) or larger than limit.
+// file (a link as the last name is not followed) or larger than limit.
 func readFile(path string, limit int64) ([]byte, error) {
+	if err := checkLinks(path); err != nil {
+		return nil, err
+	}
 	// Not to wait for a writer if it is a fifo.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -79,6 +82,9 @@ func readID(path string) (string, error) {
 // listIDs returns the names in a directory that can be ids. A directory that
 // does not exist has none.
 func listIDs(dir string) ([]string, error) {
+	if err := checkLinks(dir); err != nil {
+		return nil, unlessMissing(err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, pathError(err, dir)
@@ -92,8 +98,11 @@ func listIDs(dir string) ([]string, error) {
 	return ids, nil
 }
 
-// checkDir returns an error if path is no directory; links are not followed.
+// checkDir returns an error if path is no directory, or is a link.
 func checkDir(path string) error {
+	if err := checkLinks(path); err != nil {
+		return err
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil:
