@@ -54,7 +54,10 @@ type finder struct {
 
 // path returns where a path of the node is.
 func (f *finder) path(elem ...string) string {
-	return filepath.Join(f.root, filepath.Join(elem...))
+	if f.root == "/" {
+		return filepath.Join(elem...)
+	}
+	return below(f.root, filepath.Join(elem...))
 }
 
 // add adds a store if it has containers, or the directory for them.

@@ -55,16 +55,16 @@ func TestFind_configured(t *testing.T) {
 	at := func(path string) string { return filepath.Join(root, path) }
 	testenv.Tree(t, root,
 		file("etc/containerd/config.toml", "version = 2\nroot = \"/srv/ctd\"\nstate = '/srv/state'\n[grpc]\nroot = \"/no\"\n"), dir("srv/ctd/io.containerd.metadata.v1.bolt"),
-		file("etc/docker/daemon.json", `{"data-root":"/srv/docker"}`), dir("srv/docker/containers"),
+		file("etc/docker/daemon.json", `{"data-root":"/srv/docker"}`), dir("mnt/docker/containers"), "symlink srv/docker -> /mnt/docker", // as the node sees it
 		file("etc/isulad/daemon.json", `{"graph":"/srv/isulad"}`), dir("srv/isulad/storage/overlay-containers"),
-		dir("srv/pods/overlay-containers"), "symlink var/lib/containers/storage -> ../../../srv/pods",
+		dir("srv/pods/overlay-containers"), "symlink var/lib/containers/storage -> /srv/pods",
 		file("etc/containers/storage.conf", "# graphroot = \"/no\"\n[storage]\n  graphroot = \"/srv/pods\" # \"/no\"\nrunroot = '/srv/run'\n"+
 			"imagestore = \"/srv/images\"\n[storage.options]\nadditionalimagestores = [ \"/a\", # \"/no\"\n  '/b',\n]\n[storage.options.overlay]\nmountopt = \"nodev,metacopy=on\"\n"))
 	pods := ContainersStorage(at("srv/pods"), at("srv/run"), at("srv/images"), at("a"), at("b"))
 	pods.MountOptions = "nodev,metacopy=on"
 	got, err := Find(t.Context(), root)
 	if d := cmp.Diff([]Store{
-		Docker(at("srv/docker"), at("srv/docker/containerd/daemon"), at("var/lib/containerd")),
+		Docker(at("mnt/docker"), at("mnt/docker/containerd/daemon"), at("var/lib/containerd")),
 		pods, ISulad(at("srv/isulad")), Containerd(at("srv/ctd"), at("srv/state")),
 	}, got); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)

@@ -34,12 +34,48 @@ func checkLinks(path string) error {
 		if err != nil {
 			return pathError(err, path)
 		}
-		if owner(target) != owner(link) {
+		if !follow(link, target) {
 			return fmt.Errorf("open %s: user %d made the link %s to what is another's: it is not followed; let root make it, if it is right",
 				diff.QuotePath(path), owner(link), diff.QuotePath(filepath.Base(path[:at])))
 		}
 	}
 	return nil
+}
+
+func follow(link, target fs.FileInfo) bool {
+	return owner(link) == 0 || owner(link) == owner(target)
+}
+
+// below returns where a path is whose root directory is mounted at root: links
+// lead on from there, not from this process's root directory. What is not there,
+// or not to be followed, stays as it is.
+func below(root, path string) string {
+	const most = 40 // as the kernel
+	links := 0
+	var resolve func(path string) string
+	resolve = func(path string) string {
+		at := "/"
+		for name := range strings.SplitSeq(path, "/") {
+			next := filepath.Join(at, name)
+			link, err := os.Lstat(filepath.Join(root, next))
+			target, notLink := os.Readlink(filepath.Join(root, next))
+			if err != nil || notLink != nil || links == most {
+				at = next
+				continue
+			}
+			links++
+			if !filepath.IsAbs(target) {
+				target = at + "/" + target
+			}
+			target = resolve(target)
+			if info, err := os.Lstat(filepath.Join(root, target)); err == nil && !follow(link, info) {
+				target = next
+			}
+			at = target
+		}
+		return at
+	}
+	return filepath.Join(root, resolve(path))
 }
 
 func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }

@@ -73,3 +73,32 @@ func TestLinks(t *testing.T) {
 }
 
 func podman(root string) Store { return ContainersStorage(root, "") }
+
+func TestBelow(t *testing.T) {
+	root := t.TempDir()
+	testenv.Tree(t, root, "dir data/docker/x", "dir var/lib", "dir home/u/own", "dir up", "symlink var/lib/docker -> /data/docker", "symlink rel -> up/../data",
+		"symlink out -> ../../../../etc", "symlink circle -> /circle", "symlink two -> /var/lib/docker/../docker", "symlink home/u/l -> /home/u/own", "symlink home/u/bad -> /data")
+	for _, path := range []string{"home/u", "home/u/own", "home/u/l", "home/u/bad"} {
+		if err := os.Lchown(filepath.Join(root, path), 1000, 1000); err != nil {
+			testenv.RequireRoot(t)
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		"/":                  "/",
+		"/var/lib/docker":    "/data/docker",
+		"/var/lib/docker/x":  "/data/docker/x",
+		"/var/lib/docker/no": "/data/docker/no",
+		"/rel/docker":        "/data/docker",
+		"/out":               "/etc",
+		"/../out/x":          "/etc/x",
+		"/two":               "/data/docker",
+		"/circle":            "/circle",
+		"/home/u/l":          "/home/u/own",
+		"/home/u/bad/docker": "/home/u/bad/docker", // the user's, to root's
+	} {
+		if got := below(root, path); got != filepath.Join(root, want) {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
