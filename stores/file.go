@@ -113,6 +113,11 @@ func checkDir(path string) error {
 	return nil
 }
 
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
 // isID reports whether id is one plain name that can be part of a path. Docker,
 // Podman and iSulad make 64 hexadecimal digits; containers/storage takes from
 // its callers what they like.

@@ -101,9 +101,10 @@ func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) err
 		c.addName(meta.Namespace + "/" + meta.PodName + "/" + meta.Container)
 	}
 	err := d.layered.fill(ctx, c, r.Layer)
-	if pid := d.pid(c.ID); pid > 0 {
-		c.setProcess(pid, Running, d.defaults)
+	if d.RunRoot != "" && isDir(filepath.Join(d.RunRoot, "overlay-containers", c.ID)) {
+		c.State = Stopped // unless there is a pidfile; a machine that went down has no such directory
 	}
+	c.setProcess(d.pid(c.ID), Running, d.defaults)
 	return err
 }
 

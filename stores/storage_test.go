@@ -129,7 +129,12 @@ func TestContainersStorage_other(t *testing.T) {
 		file("overlay-containers/volatile-containers.json", "[%s]", storageContainer("e", "brief", id("5"), "")),
 		file("overlay-layers/volatile-layers.json", "[%s]", storageLayer("5", id("3"), "")))
 	testenv.Tree(t, root, dir("overlay/"+id("5")+"/diff"))
-	c := list(t, ContainersStorage(root, run, shared))[id("e")]
+	testenv.Tree(t, run, dir("overlay-containers/"+id("a")+"/userdata"), file("overlay-containers/"+id("b")+"/userdata/pidfile", "%d", 1<<23))
+	all := list(t, ContainersStorage(root, run, shared))
+	if a, b, c := all[id("a")].State, all[id("b")].State, all[id("c")].State; a != Stopped || b != Exited || c != Unknown {
+		t.Errorf("states %q, %q, %q", a, b, c)
+	}
+	c := all[id("e")]
 	want := []Layer{{ID: id("3"), Dir: filepath.Join(shared, "overlay", id("3"), "diff"), Size: -1}}
 	if d := cmp.Diff(want, c.Layers); d != "" || c.Err != nil || c.Name != "brief" {
 		t.Errorf("%v, layers (-want +got):\n%s", c.Err, d)
