@@ -143,7 +143,7 @@ docker_cmd() { docker -H "unix://$node/run/docker.sock" "$@"; }
 start_podman() { :; }
 podman_cmd() {
   podman --root "$node/var/lib/containers/storage" --runroot "$node/run/containers/storage" --tmpdir "$node/run/libpod" \
-    --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc "$@"
+    --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc --runtime-flag "root=$node/run/runc" "$@"
 }
 start_containerd() {
   mkdir -p "$node/run"
@@ -163,4 +163,4 @@ run_podman() {
   podman_cmd run --name "$1" --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --log-driver none "${OPTS[@]}" \
     localhost/overlaydiff/test:1 "${@:2}"
 }
-run_containerd() { containerd_cmd run "${OPTS[@]}" localhost/overlaydiff/test:1 "$@"; }
+run_containerd() { containerd_cmd run --runc-root "$node/run/runc" "${OPTS[@]}" localhost/overlaydiff/test:1 "$@"; }

@@ -23,9 +23,9 @@ const (
 	maxList   = 64 << 20 // all containers or layers of a store
 )
 
-// readFile returns a file's content. It is an error if that is not a regular
-// file (a link as the last name is not followed) or larger than limit.
-func readFile(path string, limit int64) ([]byte, error) {
+// openFile opens a file. It is an error if that is not a regular file (a link as
+// the last name is not followed) or larger than limit.
+func openFile(path string, limit int64) (*os.File, error) {
 	if err := checkLinks(path); err != nil {
 		return nil, err
 	}
@@ -34,20 +34,39 @@ func readFile(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, pathError(err, path)
 	}
-	defer f.Close()
 	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = pathError(err, path)
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("read %s: it is no regular file: mend the store", diff.QuotePath(path))
+	case info.Size() > limit:
+		err = tooLarge(path, limit)
+	}
 	if err != nil {
-		return nil, pathError(err, path)
+		f.Close()
+		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: it is no regular file: mend the store", diff.QuotePath(path))
+	return f, nil
+}
+
+func tooLarge(path string, limit int64) error {
+	return fmt.Errorf("read %s: it is larger than %d bytes, no runtime writes that: mend the store", diff.QuotePath(path), limit)
+}
+
+// readFile returns a file's content, with the errors of [openFile].
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := openFile(path, limit)
+	if err != nil {
+		return nil, err
 	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, pathError(err, path)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("read %s: it is larger than %d bytes, no runtime writes that: mend the store", diff.QuotePath(path), limit)
+	if int64(len(data)) > limit { // those of /proc have no size
+		return nil, tooLarge(path, limit)
 	}
 	return data, nil
 }

@@ -188,6 +188,16 @@ func TestContainersStorage_brokenEntries(t *testing.T) {
 		if _, err := ContainersStorage(root, "").Containers(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("half of %s: %v", name, err)
 		}
+		write(t, "["+strings.Repeat("7,", maxEntries)+"7]", root, name)
+		if _, err := ContainersStorage(root, "").Containers(t.Context()); err == nil || !strings.Contains(err.Error(), "more than 65536 entries") {
+			t.Errorf("%s without an end: %v", name, err)
+		}
+		for _, none := range []string{"null", "{}"} {
+			write(t, none, root, name)
+			if _, err := ContainersStorage(root, "").Containers(t.Context()); (err == nil) != (none == "null") {
+				t.Errorf("%s is %s: %v", name, none, err)
+			}
+		}
 		if err := os.Truncate(filepath.Join(root, name), 1<<40); err != nil {
 			t.Skip("no such sparse file here:", err)
 		}
