@@ -76,6 +76,31 @@ func TestFind_configured(t *testing.T) {
 	}
 }
 
+// Stores that only a daemon's command line names are found by what is mounted.
+func TestFind_mounted(t *testing.T) {
+	for _, below := range []bool{false, true} {
+		scratch := t.TempDir()
+		root, at := "/", func(path string) string { return filepath.Join(scratch, path) }
+		if below {
+			root, at = scratch, func(path string) string { return "/" + path }
+		}
+		testenv.Tree(t, scratch, dir("docker/containers"), dir("ctd/io.containerd.metadata.v1.bolt"),
+			dir("pods/overlay-containers"), file("pods/overlay-layers/layers.json", "[]"), dir("isulad/storage/overlay-containers"))
+		got, err := Find(t.Context(), root, at("docker/overlay2/a/diff"), at("docker/overlay2/b/diff"), at("pods/overlay/a/diff"), "", "/",
+			at("isulad/storage/overlay/a/diff"), at("ctd/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs"), at("no/overlay2/a/diff"), at("pods/upper"))
+		var found []string
+		for _, s := range got {
+			if path, ok := strings.CutPrefix(s.Root, scratch+"/"); ok {
+				found = append(found, s.Layout.String()+" "+path)
+			}
+		}
+		want := []string{"docker docker", "containers-storage pods", "isulad isulad", "containerd ctd"}
+		if d := cmp.Diff(want, found); d != "" || below && err != nil {
+			t.Errorf("below another root: %v: %v, (-want +got):\n%s", below, err, d)
+		}
+	}
+}
+
 func FuzzParseConf(f *testing.F) {
 	f.Add("[storage]\ngraphroot = \"/x\\\"y\"\n[storage.options]\nadditionalimagestores = [ \"/a\", # \"/no\"\n  '/b',\n]\n")
 	f.Add("a = [\"")
