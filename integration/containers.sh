@@ -122,8 +122,8 @@ changes() {
   [ "$runtime" != containerd ] || return 0 # it lists none
   for i in $(seq "$each"); do
     "${runtime}_cmd" diff "c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/theirs.one"
-    od changes --compat docker "c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/ours.one"
-    [ "$runtime" != podman ] || known_podman "c$i"
+    od changes --compat docker "$runtime:c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/ours.one"
+    [ "$runtime" != podman ] || known_podman "podman:c$i"
     cat "$work/theirs.one" >>"$work/theirs.$runtime"
     cat "$work/ours.one" >>"$work/ours.$runtime"
   done

@@ -33,11 +33,16 @@ packages_of() {
 
 work=$(mktemp -d /var/tmp/od.XXXXXX) # short: Podman takes 50 bytes for its directory
 node=$work/node
-# end_daemons: ends them, and what they started: all have the directory in their
-# command lines.
+# running DIR: prints the processes that have DIR, below $work, in their command
+# lines.
+running() { grep -alsF -f - /proc/[0-9]*/cmdline <<<"$1" | cut -d/ -f3; }
+# end_daemons: ends them, and what they started.
 end_daemons() {
+  local signal pids
   for signal in TERM TERM TERM TERM KILL; do
-    pkill "-$signal" -f -- "$node/" || break
+    pids=$(running "$node/") || true
+    [ -n "$pids" ] || break
+    kill "-$signal" $pids 2>/dev/null || true
     sleep 1
   done
 }
@@ -51,8 +56,7 @@ contained() {
 }
 finish() {
   end_daemons
-  pkill -f -- "$work/" || true
-  contained | xargs -r kill -KILL 2>/dev/null || true
+  { running "$work/"; contained; } | xargs -r kill -KILL 2>/dev/null || true
   # What the daemons mounted below their directories; deepest first.
   awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do
     umount -l "$at" 2>/dev/null || true
@@ -139,7 +143,7 @@ docker_cmd() { docker -H "unix://$node/run/docker.sock" "$@"; }
 start_podman() { :; }
 podman_cmd() {
   podman --root "$node/var/lib/containers/storage" --runroot "$node/run/containers/storage" --tmpdir "$node/run/libpod" \
-    --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc "$@"
+    --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc --runtime-flag "root=$node/run/runc" "$@"
 }
 start_containerd() {
   mkdir -p "$node/run"
@@ -159,4 +163,4 @@ run_podman() {
   podman_cmd run --name "$1" --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --log-driver none "${OPTS[@]}" \
     localhost/overlaydiff/test:1 "${@:2}"
 }
-run_containerd() { containerd_cmd run "${OPTS[@]}" localhost/overlaydiff/test:1 "$@"; }
+run_containerd() { containerd_cmd run --runc-root "$node/run/runc" "${OPTS[@]}" localhost/overlaydiff/test:1 "$@"; }

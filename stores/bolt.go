@@ -11,7 +11,6 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -29,7 +28,7 @@ type bolt struct {
 	data     []byte
 	pageSize int
 	root     bucket
-	budget   int // of pages to read: a circle of them ends
+	budget   int // of bytes to look at: a circle of pages ends, and many keys with one long value
 }
 
 // bucket is one of keys and values.
@@ -46,20 +45,21 @@ const (
 	boltMeta    = 64      // what follows the header of a meta page
 	boltSum     = 56      // where in it the checksum is, of what is before
 	maxBoltDeep = 64      // a tree of so many levels has more keys than there are bytes
-	boltReads   = 16      // how often a page is read at most, on average
+	boltReads   = 16      // how often a byte is looked at at most, on average
 	isBranch    = 1       // flags of pages
 	isLeaf      = 2       //
 	isBucket    = 1       // flag of a leaf's element
 	maxDatabase = 1 << 29 // containerd's have a few MiB
+	maxUsers    = 1 << 26 // those of ordinary users, as all is read
 )
 
 var errBolt = errors.New("the database is damaged: mend the store")
 
 // openBolt reads a database as of one commit, whoever has it open.
 func openBolt(ctx context.Context, path string) (*bolt, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := openFile(path, maxDatabase)
 	if err != nil {
-		return nil, pathError(err, path)
+		return nil, err
 	}
 	defer f.Close()
 	const tries = 100
@@ -92,8 +92,8 @@ func readBolt(f *os.File) (data []byte, same bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxDatabase {
-		return nil, false, fmt.Errorf("it is no regular file, or has more than %d bytes", maxDatabase)
+	if info.Size() > maxDatabase || info.Size() > maxUsers && owner(info) != 0 {
+		return nil, false, errors.New("it is larger than containerd would write")
 	}
 	before, err := boltHeads(f)
 	if err != nil {
@@ -152,7 +152,7 @@ func parseBolt(data []byte) (*bolt, error) {
 	if db.root.db == nil || db.pageSize < boltHeader+boltMeta {
 		return nil, errBolt
 	}
-	db.budget = boltReads * (len(data)/db.pageSize + 1)
+	db.budget = boltReads * len(data)
 	var err error
 	db.root.page, err = db.page(root)
 	return db, err
@@ -168,7 +168,7 @@ func cut(data []byte, at, n uint64) ([]byte, bool) {
 
 // page returns a page with what overflows from it.
 func (db *bolt) page(id uint64) ([]byte, error) {
-	if db.budget--; db.budget < 0 || id > uint64(len(db.data)/db.pageSize) {
+	if id > uint64(len(db.data)/db.pageSize) {
 		return nil, errBolt
 	}
 	at := id * uint64(db.pageSize)
@@ -178,10 +178,15 @@ func (db *bolt) page(id uint64) ([]byte, error) {
 	}
 	overflow := uint64(binary.NativeEndian.Uint32(head[12:]))
 	page, ok := cut(db.data, at, (overflow+1)*uint64(db.pageSize))
-	if !ok {
+	if !ok || !db.spend(len(page)) {
 		return nil, errBolt
 	}
 	return page, nil
+}
+
+func (db *bolt) spend(n int) bool {
+	db.budget -= n
+	return db.budget >= 0
 }
 
 // each calls use for every key, in order: with its value, or the bucket that it
@@ -230,7 +235,7 @@ func (db *bolt) leaf(rest, element []byte, use func(string, []byte, bucket) erro
 	flags, pos, keySize, valueSize := word(0), word(4), word(8), word(12)
 	key, ok := cut(rest, pos, keySize)
 	value, okValue := cut(rest, pos+keySize, valueSize)
-	if !ok || !okValue {
+	if !ok || !okValue || !db.spend(boltElement+len(key)+len(value)) {
 		return errBolt
 	}
 	if flags&isBucket == 0 {

@@ -3,7 +3,10 @@
 package stores
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -204,5 +207,40 @@ func TestBolt_random(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" || err != nil {
 			t.Fatalf("round %d: %v, -library +ours:\n%.2000s", round, err, d)
 		}
+	}
+}
+
+// A page whose keys all have the same long value would be a great deal of memory.
+func TestBolt_oneValueManyKeys(t *testing.T) {
+	const pageSize, keys, length = 4096, 60_000, 1 << 20
+	page := make([]byte, boltHeader+keys*boltElement+length)
+	put := func(b []byte, words ...uint32) {
+		for i, w := range words {
+			binary.NativeEndian.PutUint32(b[4*i:], w)
+		}
+	}
+	put(page[8:], isLeaf|keys<<16, uint32(len(page)/pageSize))
+	for i := range keys {
+		at := boltHeader + i*boltElement
+		put(page[at:], 0, uint32(len(page)-length+i-at), 4, length-keys-4) // flags, where, sizes
+		put(page[len(page)-length+i:], uint32(i))
+	}
+	file := make([]byte, 3*pageSize+len(page))
+	copy(file[2*pageSize:], page)
+	meta := file[boltHeader:]
+	put(meta, boltMagic, boltVersion, pageSize, 0, 2)
+	sum := fnv.New64a()
+	sum.Write(meta[:boltSum])
+	binary.NativeEndian.PutUint64(meta[boltSum:], sum.Sum64())
+	path := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := openBolt(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if values, err := db.root.values(); !errors.Is(err, errBolt) || len(values) > 100 {
+		t.Errorf("%d values, %v", len(values), err)
 	}
 }

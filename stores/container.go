@@ -28,7 +28,7 @@ const (
 type State string
 
 // The states. Podman, Buildah and CRI-O keep the state in a database or with
-// the OCI runtime: there it is Running or Unknown.
+// the OCI runtime: there it is Running, Exited, Stopped or Unknown.
 const (
 	Unknown    State = ""
 	Created    State = "created" // was never started
@@ -36,7 +36,8 @@ const (
 	Paused     State = "paused"
 	Restarting State = "restarting"
 	Exited     State = "exited"
-	Dead       State = "dead" // could not be removed
+	Stopped    State = "stopped" // has no process, and may never have had one
+	Dead       State = "dead"    // could not be removed
 )
 
 // Container is a container with its own layer and those of its image.

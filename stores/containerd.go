@@ -252,9 +252,10 @@ func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if pid := s.taskPID(row); pid > 0 {
-			c.setProcess(pid, Running, m.defaults)
+		if isDir(s.RunRoot) {
+			c.State = Stopped // unless it has a task
 		}
+		c.setProcess(s.taskPID(row), Running, m.defaults)
 		list = append(list, c)
 	}
 	return list, nil

@@ -159,6 +159,11 @@ func TestContainerd(t *testing.T) {
 	if c := all["other"]; c.Err == nil {
 		t.Error("a snapshot of another snapshotter: no error")
 	}
+	state := t.TempDir()
+	testenv.Tree(t, state, file("io.containerd.runtime.v2.task/k8s.io/app/init.pid", "%d", 1<<23))
+	if all := list(t, Containerd(root, state)); got.State != Unknown || all["app"].State != Exited || all["bare"].State != Stopped {
+		t.Errorf("states %q, %q, %q", got.State, all["app"].State, all["bare"].State)
+	}
 	if len(all) != 4 {
 		t.Errorf("%d containers listed", len(all))
 	}

@@ -115,10 +115,11 @@ func (d *docker) layers(ctx context.Context, c *Container, driver string) error 
 		return err
 	}
 	dir := filepath.Join(d.Root, driver, id)
-	c.RW = Layer{CacheID: id, Dir: filepath.Join(dir, "diff"), Size: -1}
-	if err := checkDir(c.RW.Dir); err != nil {
+	rw := Layer{CacheID: id, Dir: filepath.Join(dir, "diff"), Size: -1}
+	if err := checkDir(rw.Dir); err != nil {
 		return err
 	}
+	c.RW = rw
 	id, err = readID(filepath.Join(mount, "init-id"))
 	switch {
 	case err == nil:

@@ -23,28 +23,50 @@ const (
 	maxList   = 64 << 20 // all containers or layers of a store
 )
 
-// readFile returns a file's content. It is an error if that is not a regular
-// file (of the name itself, links are not followed) or larger than limit.
-func readFile(path string, limit int64) ([]byte, error) {
+// openFile opens a file. It is an error if that is not a regular file (a link as
+// the last name is not followed) or larger than limit.
+func openFile(path string, limit int64) (*os.File, error) {
+	if err := checkLinks(path); err != nil {
+		return nil, err
+	}
 	// Not to wait for a writer if it is a fifo.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, pathError(err, path)
 	}
-	defer f.Close()
 	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = pathError(err, path)
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("read %s: it is no regular file: mend the store", diff.QuotePath(path))
+	case info.Size() > limit:
+		err = tooLarge(path, limit)
+	}
 	if err != nil {
-		return nil, pathError(err, path)
+		f.Close()
+		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: it is no regular file: mend the store", diff.QuotePath(path))
+	return f, nil
+}
+
+func tooLarge(path string, limit int64) error {
+	return fmt.Errorf("read %s: it is larger than %d bytes, no runtime writes that: mend the store", diff.QuotePath(path), limit)
+}
+
+// readFile returns a file's content, with the errors of [openFile].
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := openFile(path, limit)
+	if err != nil {
+		return nil, err
 	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, pathError(err, path)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("read %s: it is larger than %d bytes, no runtime writes that: mend the store", diff.QuotePath(path), limit)
+	if int64(len(data)) > limit { // those of /proc have no size
+		return nil, tooLarge(path, limit)
 	}
 	return data, nil
 }
@@ -79,6 +101,9 @@ func readID(path string) (string, error) {
 // listIDs returns the names in a directory that can be ids. A directory that
 // does not exist has none.
 func listIDs(dir string) ([]string, error) {
+	if err := checkLinks(dir); err != nil {
+		return nil, unlessMissing(err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, pathError(err, dir)
@@ -92,8 +117,11 @@ func listIDs(dir string) ([]string, error) {
 	return ids, nil
 }
 
-// checkDir returns an error if path is no directory; links are not followed.
+// checkDir returns an error if path is no directory, or is a link.
 func checkDir(path string) error {
+	if err := checkLinks(path); err != nil {
+		return err
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil:
@@ -102,6 +130,11 @@ func checkDir(path string) error {
 		return fmt.Errorf("find the layer directory %s: it is no directory: mend the store", diff.QuotePath(path))
 	}
 	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // isID reports whether id is one plain name that can be part of a path. Docker,

@@ -21,10 +21,13 @@ import (
 // Podman in the home directories that /etc/passwd has. A store that does not
 // exist, or may not be seen, is left out; one that has two names is found once.
 //
+// Stores elsewhere, of which a command line says where they are, are found by
+// uppers, the upper directories of mounted overlays (mountutil.Overlays).
+//
 // With an error, which says what configuration could not be read, it returns
 // what it found nonetheless, but for a cancelled context. A user's own
 // configuration is no cause of an error.
-func Find(ctx context.Context, root string) ([]Store, error) {
+func Find(ctx context.Context, root string, uppers ...string) ([]Store, error) {
 	f := finder{root: root}
 	var err error
 	for _, look := range []func() error{f.docker, f.storage, f.isulad, f.containerd} {
@@ -42,7 +45,28 @@ func Find(ctx context.Context, root string) ([]Store, error) {
 		}
 		f.addStorage(conf, expand, filepath.Join(h.dir, ".local/share/containers/storage"), filepath.Join("/run/user", h.uid, "containers"))
 	}
+	for _, upper := range uppers {
+		f.addAround(upper)
+	}
 	return f.stores, err
+}
+
+// addAround adds the store that has an upper directory, ROOT/…/HOME/LAYER/NAME.
+func (f *finder) addAround(upper string) {
+	home := filepath.Dir(filepath.Dir(upper))
+	root := filepath.Dir(home)
+	switch filepath.Base(home) + "/" + filepath.Base(upper) {
+	case "overlay2/diff", "fuse-overlayfs/diff":
+		f.addDocker(root)
+	case "overlay/diff":
+		if _, err := os.Lstat(f.path(root, "overlay-layers", "layers.json")); err == nil {
+			f.add(ContainersStorage(f.path(root), ""))
+		} else if filepath.Base(root) == "storage" {
+			f.add(ISulad(f.path(filepath.Dir(root))))
+		}
+	case "snapshots/fs":
+		f.add(Containerd(f.path(filepath.Dir(root)), ""))
+	}
 }
 
 // finder collects stores that exist.
@@ -54,7 +78,10 @@ type finder struct {
 
 // path returns where a path of the node is.
 func (f *finder) path(elem ...string) string {
-	return filepath.Join(f.root, filepath.Join(elem...))
+	if f.root == "/" {
+		return filepath.Join(elem...)
+	}
+	return below(f.root, filepath.Join(elem...))
 }
 
 // add adds a store if it has containers, or the directory for them.

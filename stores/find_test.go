@@ -55,16 +55,16 @@ func TestFind_configured(t *testing.T) {
 	at := func(path string) string { return filepath.Join(root, path) }
 	testenv.Tree(t, root,
 		file("etc/containerd/config.toml", "version = 2\nroot = \"/srv/ctd\"\nstate = '/srv/state'\n[grpc]\nroot = \"/no\"\n"), dir("srv/ctd/io.containerd.metadata.v1.bolt"),
-		file("etc/docker/daemon.json", `{"data-root":"/srv/docker"}`), dir("srv/docker/containers"),
+		file("etc/docker/daemon.json", `{"data-root":"/srv/docker"}`), dir("mnt/docker/containers"), "symlink srv/docker -> /mnt/docker", // as the node sees it
 		file("etc/isulad/daemon.json", `{"graph":"/srv/isulad"}`), dir("srv/isulad/storage/overlay-containers"),
-		dir("srv/pods/overlay-containers"), "symlink var/lib/containers/storage -> ../../../srv/pods",
+		dir("srv/pods/overlay-containers"), "symlink var/lib/containers/storage -> /srv/pods",
 		file("etc/containers/storage.conf", "# graphroot = \"/no\"\n[storage]\n  graphroot = \"/srv/pods\" # \"/no\"\nrunroot = '/srv/run'\n"+
 			"imagestore = \"/srv/images\"\n[storage.options]\nadditionalimagestores = [ \"/a\", # \"/no\"\n  '/b',\n]\n[storage.options.overlay]\nmountopt = \"nodev,metacopy=on\"\n"))
 	pods := ContainersStorage(at("srv/pods"), at("srv/run"), at("srv/images"), at("a"), at("b"))
 	pods.MountOptions = "nodev,metacopy=on"
 	got, err := Find(t.Context(), root)
 	if d := cmp.Diff([]Store{
-		Docker(at("srv/docker"), at("srv/docker/containerd/daemon"), at("var/lib/containerd")),
+		Docker(at("mnt/docker"), at("mnt/docker/containerd/daemon"), at("var/lib/containerd")),
 		pods, ISulad(at("srv/isulad")), Containerd(at("srv/ctd"), at("srv/state")),
 	}, got); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)
@@ -73,6 +73,31 @@ func TestFind_configured(t *testing.T) {
 	got, err = Find(t.Context(), root)
 	if len(got) != 3 || err == nil || !strings.Contains(err.Error(), "etc/docker/daemon.json") {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// Stores that only a daemon's command line names are found by what is mounted.
+func TestFind_mounted(t *testing.T) {
+	for _, below := range []bool{false, true} {
+		scratch := t.TempDir()
+		root, at := "/", func(path string) string { return filepath.Join(scratch, path) }
+		if below {
+			root, at = scratch, func(path string) string { return "/" + path }
+		}
+		testenv.Tree(t, scratch, dir("docker/containers"), dir("ctd/io.containerd.metadata.v1.bolt"),
+			dir("pods/overlay-containers"), file("pods/overlay-layers/layers.json", "[]"), dir("isulad/storage/overlay-containers"))
+		got, err := Find(t.Context(), root, at("docker/overlay2/a/diff"), at("docker/overlay2/b/diff"), at("pods/overlay/a/diff"), "", "/",
+			at("isulad/storage/overlay/a/diff"), at("ctd/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs"), at("no/overlay2/a/diff"), at("pods/upper"))
+		var found []string
+		for _, s := range got {
+			if path, ok := strings.CutPrefix(s.Root, scratch+"/"); ok {
+				found = append(found, s.Layout.String()+" "+path)
+			}
+		}
+		want := []string{"docker docker", "containers-storage pods", "isulad isulad", "containerd ctd"}
+		if d := cmp.Diff(want, found); d != "" || below && err != nil {
+			t.Errorf("below another root: %v: %v, (-want +got):\n%s", below, err, d)
+		}
 	}
 }
 

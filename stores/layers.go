@@ -3,6 +3,7 @@
 package stores
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func newLayered(m mounter, homes []string, record func(id string) (layerRecord, 
 		for _, home := range homes {
 			l := r.layer(home)
 			if info, err := os.Stat(l.Dir); err == nil && info.IsDir() { // a link with an additional layer store
-				return l, r.Parent, checkComposefs(home, id)
+				return l, r.Parent, cmp.Or(checkLinks(l.Dir), checkComposefs(home, id))
 			}
 		}
 		return Layer{}, "", pathError(&fs.PathError{Op: "find the layer", Err: fs.ErrNotExist}, r.layer(homes[0]).Dir)

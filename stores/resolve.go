@@ -3,6 +3,7 @@
 package stores
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,10 @@ import (
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
-// Resolve finds the container with that id, that name, or an id that begins so:
-// in this order, as Docker and Podman do. A leading slash of a name is ignored.
+// Resolve finds the container with that id or name, or else the one whose id
+// begins so. A leading slash is ignored. Where several runtimes have the name,
+// RUNTIME:NAME says which is meant, as "podman:web"; for a container of
+// containerd's, that may be its namespace: "k8s.io:web".
 //
 // The error matches [fs.ErrNotExist] if no store has such a container. It lists
 // the containers if there are several, and says which stores could not be read.
@@ -23,6 +26,10 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 	want := strings.TrimPrefix(nameOrID, "/")
 	if want == "" {
 		return Container{}, errors.New("find a container: its name is empty: give a name or an id")
+	}
+	owner, word, qualified := strings.Cut(want, ":") // no runtime has ':' in names
+	if !qualified {
+		owner, word = "", want
 	}
 	var all []Container
 	var unread []error
@@ -37,13 +44,12 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 		all = append(all, list...)
 	}
 	for _, matches := range []func(Container) bool{
-		func(c Container) bool { return c.ID == want },
-		func(c Container) bool { return slices.Contains(c.Names, want) },
-		func(c Container) bool { return strings.HasPrefix(c.ID, want) },
+		func(c Container) bool { return c.ID == word || slices.Contains(c.Names, word) },
+		func(c Container) bool { return strings.HasPrefix(c.ID, word) },
 	} {
 		var found []Container
 		for _, c := range all {
-			if matches(c) {
+			if (owner == "" || owner == string(c.Runtime) || owner == c.Namespace) && matches(c) {
 				found = append(found, c)
 			}
 		}
@@ -78,8 +84,13 @@ func ambiguous(want string, found []Container) error {
 			list = append(list, fmt.Sprintf("and %d more", len(found)-most))
 			break
 		}
-		list = append(list, fmt.Sprintf("%s %s (%s)", c.Runtime, diff.QuotePath(c.ID), diff.QuotePath(c.Name)))
+		owner := cmp.Or(c.Namespace, string(c.Runtime))
+		one := diff.QuotePath(owner + ":" + c.ID)
+		if c.Name != c.ID {
+			one += " (" + diff.QuotePath(c.Name) + ")"
+		}
+		list = append(list, one)
 	}
-	return fmt.Errorf("find the container %s: %d have that name or begin so: %s: give more of the id",
+	return fmt.Errorf("find the container %s: %d have that name or begin so: %s: name one of them so",
 		diff.QuotePath(short(want)), len(found), strings.Join(list, ", "))
 }

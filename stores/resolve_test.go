@@ -27,9 +27,21 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, c.ID, err)
 		}
 	}
+	for name, want := range map[string]Runtime{
+		"docker:web": RuntimeDocker, "podman:web": RuntimePodman, "podman:aa": RuntimePodman, "docker:" + id("a"): RuntimeDocker, "cri-o:prod/pod-1/app": RuntimeCRIO,
+	} {
+		if c, err := Resolve(t.Context(), all, name); err != nil || c.Runtime != want {
+			t.Errorf("%s: %s, %v", name, c.Runtime, err)
+		}
+	}
+	for _, name := range []string{"isulad:web", "docker:working-container"} {
+		if _, err := Resolve(t.Context(), all, name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for _, name := range []string{"web", "prod/pod-1/app", "aa", id("a")} {
 		_, err := Resolve(t.Context(), all, name)
-		if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "docker ") ||
+		if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "docker:") ||
 			!strings.Contains(err.Error(), ": 2 have that name") {
 			t.Errorf("%s: %v, want the two", name, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -101,9 +100,10 @@ func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) err
 		c.addName(meta.Namespace + "/" + meta.PodName + "/" + meta.Container)
 	}
 	err := d.layered.fill(ctx, c, r.Layer)
-	if pid := d.pid(c.ID); pid > 0 {
-		c.setProcess(pid, Running, d.defaults)
+	if d.RunRoot != "" && isDir(filepath.Join(d.RunRoot, "overlay-containers", c.ID)) {
+		c.State = Stopped // unless there is a pidfile; a machine that went down has no such directory
 	}
+	c.setProcess(d.pid(c.ID), Running, d.defaults)
 	return err
 }
 
@@ -140,15 +140,43 @@ func (s Store) volatile() []string {
 	return []string{s.Root, s.RunRoot}
 }
 
+// maxEntries is how many containers or layers a store can have.
+const maxEntries = 1 << 16
+
 // readList decodes a file that is a JSON list, entry by entry. One that does not
 // exist is empty.
-func readList(path string) ([]json.RawMessage, error) {
-	var list []json.RawMessage
-	err := readJSON(path, maxList, &list)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func readList(path string, use func(i int, entry json.RawMessage)) error {
+	f, err := openFile(path, maxList)
+	if err != nil {
+		return unlessMissing(err)
 	}
-	return list, err
+	defer f.Close()
+	bad := func(err error) error {
+		return fmt.Errorf("decode %s: %w; is it being written, or damaged?", diff.QuotePath(path), err)
+	}
+	list := json.NewDecoder(f)
+	switch start, err := list.Token(); {
+	case err != nil:
+		return bad(err)
+	case start == nil: // "null", a list of none
+		return nil
+	case start != json.Delim('['):
+		return bad(errors.New("it is no list"))
+	}
+	for i := 0; list.More(); i++ {
+		var entry json.RawMessage
+		if err := list.Decode(&entry); err != nil {
+			return bad(err)
+		}
+		if i == maxEntries {
+			return bad(fmt.Errorf("it has more than %d entries", maxEntries))
+		}
+		use(i, entry)
+	}
+	if _, err = list.Token(); err != nil {
+		return bad(err)
+	}
+	return nil
 }
 
 // readContainers returns the containers of the store, and apart those of which
@@ -160,15 +188,11 @@ func readContainers(ctx context.Context, s Store) (records []containerRecord, ba
 	}
 	seen := map[string]bool{}
 	for _, path := range paths {
-		list, err := readList(path)
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		for i, raw := range list {
-			if err := ctx.Err(); err != nil {
-				return nil, nil, err
-			}
-			r, err := parseContainer(raw)
+		err := readList(path, func(i int, entry json.RawMessage) {
+			r, err := parseContainer(entry)
 			switch {
 			case err != nil:
 				id := fmt.Sprintf("%s[%d]", filepath.Base(path), i)
@@ -178,6 +202,9 @@ func readContainers(ctx context.Context, s Store) (records []containerRecord, ba
 				seen[r.ID] = true
 				records = append(records, r)
 			}
+		})
+		if err != nil {
+			return nil, nil, err
 		}
 	}
 	return records, bad, nil
@@ -219,12 +246,8 @@ func readLayers(ctx context.Context, s Store) (layerTable, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		list, err := readList(path)
-		if err != nil {
+		if err := readList(path, func(_ int, entry json.RawMessage) { table.add(entry) }); err != nil {
 			return nil, err
-		}
-		for _, raw := range list {
-			table.add(raw)
 		}
 	}
 	return table, nil

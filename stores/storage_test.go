@@ -129,7 +129,12 @@ func TestContainersStorage_other(t *testing.T) {
 		file("overlay-containers/volatile-containers.json", "[%s]", storageContainer("e", "brief", id("5"), "")),
 		file("overlay-layers/volatile-layers.json", "[%s]", storageLayer("5", id("3"), "")))
 	testenv.Tree(t, root, dir("overlay/"+id("5")+"/diff"))
-	c := list(t, ContainersStorage(root, run, shared))[id("e")]
+	testenv.Tree(t, run, dir("overlay-containers/"+id("a")+"/userdata"), file("overlay-containers/"+id("b")+"/userdata/pidfile", "%d", 1<<23))
+	all := list(t, ContainersStorage(root, run, shared))
+	if a, b, c := all[id("a")].State, all[id("b")].State, all[id("c")].State; a != Stopped || b != Exited || c != Unknown {
+		t.Errorf("states %q, %q, %q", a, b, c)
+	}
+	c := all[id("e")]
 	want := []Layer{{ID: id("3"), Dir: filepath.Join(shared, "overlay", id("3"), "diff"), Size: -1}}
 	if d := cmp.Diff(want, c.Layers); d != "" || c.Err != nil || c.Name != "brief" {
 		t.Errorf("%v, layers (-want +got):\n%s", c.Err, d)
@@ -182,6 +187,16 @@ func TestContainersStorage_brokenEntries(t *testing.T) {
 		write(t, `[{"id":`, root, name)
 		if _, err := ContainersStorage(root, "").Containers(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("half of %s: %v", name, err)
+		}
+		write(t, "["+strings.Repeat("7,", maxEntries)+"7]", root, name)
+		if _, err := ContainersStorage(root, "").Containers(t.Context()); err == nil || !strings.Contains(err.Error(), "more than 65536 entries") {
+			t.Errorf("%s without an end: %v", name, err)
+		}
+		for _, none := range []string{"null", "{}"} {
+			write(t, none, root, name)
+			if _, err := ContainersStorage(root, "").Containers(t.Context()); (err == nil) != (none == "null") {
+				t.Errorf("%s is %s: %v", name, none, err)
+			}
 		}
 		if err := os.Truncate(filepath.Join(root, name), 1<<40); err != nil {
 			t.Skip("no such sparse file here:", err)

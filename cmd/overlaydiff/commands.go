@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"strings"
 
@@ -144,7 +145,7 @@ else; --upper DIR is enough to name it.`,
 			if err := f.check(args); err != nil {
 				return err
 			}
-			rule, err := (&nodeFlags{compat: compat}).rule()
+			rule, err := ruleOf(compat)
 			if err != nil {
 				return err
 			}
@@ -180,8 +181,10 @@ else; --upper DIR is enough to name it.`,
 	return cmd
 }
 
-func printJSON(cmd *cobra.Command, v any) error {
-	e := json.NewEncoder(cmd.OutOrStdout())
+func printJSON(cmd *cobra.Command, v any) error { return writeJSON(cmd.OutOrStdout(), v) }
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }

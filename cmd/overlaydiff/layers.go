@@ -17,8 +17,9 @@ func layersCommand() *cobra.Command {
 		Use:   "layers [flags] STACK",
 		Short: "The layers of a container or overlay, with size and directory",
 		Long: `layers lists the layers of an overlay from the upper one down, each with its size
-and directory; those of a container also with their names: the id of the layer
-directory or snapshot, and the chain ID and DiffID (sha256) of the image's layers.
+and directory; those of a container also with their names: the layer's id in the
+store (Docker: cache id; containerd: snapshot key), and the chain ID and DiffID
+(sha256) of the image's layers.
 
 A size that the runtime wrote down is shown as it is (containerd's are what was
 allocated on disk); another is that of the files in the directory.`,
@@ -66,9 +67,12 @@ type layerJSON struct {
 func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSON, _ diff.Features, _ error) {
 	var c stores.Container
 	var err error
-	if len(args) > 0 {
+	switch {
+	case f.oldDir != "" || f.newDir != "":
+		err = usagef("layers is about an overlay: two trees have none")
+	case len(args) > 0:
 		c, err = f.named(ctx, args[0])
-	} else {
+	default:
 		c.Stack, err = f.stack(ctx, args)
 	}
 	s := c.Stack
@@ -102,24 +106,32 @@ func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSO
 }
 
 func printLayers(cmd *cobra.Command, layers []layerJSON, asJSON bool) error {
-	rows := [][]string{{"LAYER", "SIZE", "ID", "CHAIN ID", "DIFF ID", "DIRECTORY"}}
+	own := "ID"
+	for _, l := range layers { // all of a container have the same kind
+		switch {
+		case l.ID != "":
+			own = "LAYER ID"
+		case l.CacheID != "":
+			own = "CACHE ID"
+		case l.SnapshotKey != "":
+			own = "SNAPSHOT"
+		}
+	}
+	rows := [][]string{{"LAYER", "SIZE", own, "CHAIN ID", "DIFF ID", "DIRECTORY"}}
 	for _, l := range layers {
 		if asJSON {
 			if err := printJSON(cmd, l); err != nil {
 				return err
 			}
 		}
-		id := l.ID + l.CacheID + l.SnapshotKey // it has one of them
-		if l.SnapshotKey == l.ChainID {
-			id = l.ID + l.CacheID
-		}
 		rows = append(rows, []string{
-			l.Kind, shortBytes(l.Size), digestCell(id), digestCell(l.ChainID), digestCell(l.DiffID), diff.QuotePath(l.Dir),
+			l.Kind, shortBytes(l.Size), digestCell(l.ID + l.CacheID + l.SnapshotKey), digestCell(l.ChainID), digestCell(l.DiffID), diff.QuotePath(l.Dir),
 		})
 	}
 	if asJSON {
 		return nil
 	}
+	rightAlign(rows, 1)
 	return printTable(cmd.OutOrStdout(), rows)
 }
 

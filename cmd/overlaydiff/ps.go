@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -29,11 +30,31 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 }
 
 func (f *nodeFlags) rule() (node.Rule, error) {
-	rule, ok := node.RuleOf(f.compat)
+	if err := checkRoot(f.root); err != nil {
+		return node.Rule{}, err
+	}
+	return ruleOf(f.compat)
+}
+
+func ruleOf(tool string) (node.Rule, error) {
+	rule, ok := node.RuleOf(tool)
 	if !ok {
-		return rule, usagef("--compat %s: it is one of %s", diff.QuotePath(f.compat), strings.Join(node.Tools(), ", "))
+		return rule, usagef("--compat %s: it is one of %s", diff.QuotePath(tool), strings.Join(node.Tools(), ", "))
 	}
 	return rule, nil
+}
+
+// checkRoot returns an error if the node's root is not there: else nothing would
+// be found, in silence.
+func checkRoot(root string) error {
+	info, err := os.Stat(root)
+	switch {
+	case err != nil:
+		return usagef("--root %s: %v: name the directory where the node's root is mounted", diff.QuotePath(root), errors.Unwrap(err))
+	case !info.IsDir():
+		return usagef("--root %s: it is no directory", diff.QuotePath(root))
+	}
+	return nil
 }
 
 func psCommand() *cobra.Command {
@@ -67,7 +88,7 @@ With --top, it lists the biggest files and directories of one writable layer.`,
 			case cmd.Flags().Changed("watch") && watch < time.Second:
 				return usagef("--watch %s: say a second or more", watch)
 			}
-			p := lister{cmd: cmd, root: f.root, rule: rule, json: asJSON}
+			p := lister{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), terminal: cmd.ErrOrStderr(), root: f.root, rule: rule, json: asJSON}
 			if watch == 0 {
 				return p.list(cmd.Context())
 			}
@@ -83,20 +104,21 @@ With --top, it lists the biggest files and directories of one writable layer.`,
 
 // lister prints the list of ps.
 type lister struct {
-	cmd  *cobra.Command
-	root string
-	rule node.Rule
-	json bool
+	out, errs io.Writer
+	terminal  io.Writer // has the status line
+	root      string
+	rule      node.Rule
+	json      bool
 }
 
 func (p *lister) watch(ctx context.Context, every time.Duration) error {
-	out, isFile := p.cmd.OutOrStdout().(*os.File)
+	out, isFile := p.out.(*os.File)
 	clear := isFile && !p.json && term.IsTerminal(int(out.Fd()))
 	for {
-		var page strings.Builder
-		p.cmd.SetOut(&page)
-		err := p.list(ctx)
-		p.cmd.SetOut(out)
+		page := *p
+		var list, errs strings.Builder // so that they come at once, and stay
+		page.out, page.errs = &list, &errs
+		err := page.list(ctx)
 		if ctx.Err() != nil {
 			return nil // that is how it ends
 		}
@@ -104,11 +126,12 @@ func (p *lister) watch(ctx context.Context, every time.Duration) error {
 			return err
 		}
 		if clear {
-			fmt.Fprint(out, "\x1b[H\x1b[2J")
+			fmt.Fprint(p.out, "\x1b[H\x1b[2J")
 		}
-		if _, err := fmt.Fprint(out, page.String()); err != nil {
+		if _, err := fmt.Fprint(p.out, list.String()); err != nil {
 			return err
 		}
+		fmt.Fprint(p.errs, errs.String())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -122,7 +145,7 @@ func (p *lister) list(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	status := newStatus(p.cmd.ErrOrStderr(), "measuring containers")
+	status := newStatus(p.terminal, "measuring containers")
 	defer status.done()
 	status.of(len(list))
 	found, err := node.Measure(ctx, list, node.Options{Rule: p.rule, CopyUps: true, Done: func(node.Measured) { status.count() }})
@@ -133,7 +156,7 @@ func (p *lister) list(ctx context.Context) error {
 	node.SortBySize(found)
 	if p.json {
 		for _, m := range found {
-			if err := printJSON(p.cmd, measuredJSON(m)); err != nil {
+			if err := writeJSON(p.out, measuredJSON(m)); err != nil {
 				return err
 			}
 		}
@@ -141,14 +164,14 @@ func (p *lister) list(ctx context.Context) error {
 		return err
 	}
 	for _, err := range errs {
-		fmt.Fprintf(p.cmd.ErrOrStderr(), "overlaydiff: %s\n", oneLine(err.Error()))
+		fmt.Fprintf(p.errs, "overlaydiff: %s\n", oneLine(err.Error()))
 	}
 	return nil
 }
 
 func (p *lister) table(found []node.Measured) error {
 	if len(found) == 0 {
-		fmt.Fprintln(p.cmd.ErrOrStderr(), "overlaydiff: no containers and no overlays were found; run as root to see those of others")
+		fmt.Fprintln(p.errs, "overlaydiff: no containers and no overlays were found; run as root to see those of others")
 		return nil
 	}
 	rows := [][]string{{"CONTAINER", "RUNTIME", "STATE", "SIZE", "ROOTFS", "INODES", "SAVABLE", "IMAGE", "NAME"}}
@@ -160,13 +183,14 @@ func (p *lister) table(found []node.Measured) error {
 			cell(shortImage(m.Image), 40), cell(m.Name, 1000), // last, since a name of one's own is needed whole
 		})
 	}
-	if err := printTable(p.cmd.OutOrStdout(), rows); err != nil {
+	rightAlign(rows, 3, 4, 5, 6)
+	if err := printTable(p.out, rows); err != nil {
 		return err
 	}
 	for _, m := range found {
 		for _, reason := range []error{m.Err, m.RootFsErr} {
 			if reason != nil {
-				fmt.Fprintf(p.cmd.ErrOrStderr(), "overlaydiff: %s %s: %s\n", m.Runtime, cell(m.Name, 1000), oneLine(reason.Error()))
+				fmt.Fprintf(p.errs, "overlaydiff: %s %s: %s\n", m.Runtime, cell(m.Name, 1000), oneLine(reason.Error()))
 			}
 		}
 	}
@@ -294,6 +318,7 @@ func (f *nodeFlags) printTop(cmd *cobra.Command, args []string, n int, asJSON bo
 	if asJSON {
 		return nil
 	}
+	rightAlign(rows, 0, 1, 2)
 	return printTable(cmd.OutOrStdout(), rows)
 }
 

@@ -46,12 +46,13 @@ older than --interval, so that many who ask cost no more than one.`,
 			case interval < 0:
 				return usagef("--interval %s: say how old an answer may be", interval)
 			}
-			return serve(cmd, addr, &collector{ctx: cmd.Context(), root: f.root, rule: rule, interval: interval})
+			scan := func() (*scan, error) { return measureNode(cmd.Context(), f.root, rule) }
+			return serve(cmd, addr, &collector{scan: scan, interval: interval, patience: 5 * time.Second})
 		},
 	}
 	f.register(cmd)
 	cmd.Flags().StringVar(&addr, "metrics", "", "`ADDR` to listen on, HOST:PORT")
-	cmd.Flags().DurationVar(&interval, "interval", time.Minute, "how old an answer may be")
+	cmd.Flags().DurationVar(&interval, "interval", time.Minute, "answers are at most `AGE` old")
 	return cmd
 }
 
@@ -83,21 +84,22 @@ func serve(cmd *cobra.Command, addr string, c *collector) error {
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("serve: %w", err)
 	}
-	c.scan.Wait()
+	c.scans.Wait()
 	return nil
 }
 
 // collector is a [prometheus.Collector] that remembers what it measured.
 type collector struct {
-	ctx      context.Context //nolint:containedctx // Collect gets none; this one ends with the server
-	root     string
-	rule     node.Rule
+	scan     func() (*scan, error) // measures all containers
 	interval time.Duration
+	// patience is how long one who asks waits for a new measurement while there is
+	// an old one: Prometheus gives up after 10 seconds.
+	patience time.Duration
 
-	scan sync.WaitGroup
-	mu   sync.Mutex
-	last *scan         // nil: none yet
-	busy chan struct{} // closed when the running scan ends; nil: none runs
+	scans sync.WaitGroup
+	mu    sync.Mutex
+	last  *scan         // nil: none yet
+	busy  chan struct{} // closed when the running scan ends; nil: none runs
 }
 
 // scan is one measurement of all containers.
@@ -108,9 +110,12 @@ type scan struct {
 	errs  int
 }
 
-// patience is how long one who asks waits for a new measurement while there is
-// an old one: Prometheus gives up after 10 seconds.
-const patience = 5 * time.Second
+func measureNode(ctx context.Context, root string, rule node.Rule) (*scan, error) {
+	start := time.Now()
+	list, errs := node.List(ctx, root)
+	found, err := node.Measure(ctx, list, node.Options{Rule: rule, CopyUps: true})
+	return &scan{found: found, at: time.Now(), took: time.Since(start), errs: len(errs)}, err
+}
 
 // latest returns a measurement that is new enough, or the last one if a new one
 // takes too long; nil if the server ends.
@@ -124,12 +129,12 @@ func (c *collector) latest() *scan {
 	if busy == nil {
 		busy = make(chan struct{})
 		c.busy = busy
-		c.scan.Go(func() { c.measure(busy) })
+		c.scans.Go(func() { c.measure(busy) })
 	}
 	c.mu.Unlock()
 	var enough <-chan time.Time
 	if last != nil {
-		enough = time.After(patience)
+		enough = time.After(c.patience)
 	}
 	select {
 	case <-busy:
@@ -142,14 +147,12 @@ func (c *collector) latest() *scan {
 
 func (c *collector) measure(busy chan struct{}) {
 	defer close(busy)
-	start := time.Now()
-	list, errs := node.List(c.ctx, c.root)
-	found, err := node.Measure(c.ctx, list, node.Options{Rule: c.rule, CopyUps: true})
+	s, err := c.scan()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = nil
 	if err == nil {
-		c.last = &scan{found: found, at: time.Now(), took: time.Since(start), errs: len(errs)}
+		c.last = s
 	}
 }
 

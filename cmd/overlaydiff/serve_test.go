@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/overlaydiff/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -102,24 +101,50 @@ func TestServe(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// While a measurement takes long, the last one is the answer; a new one comes
-// when the interval is over.
+// All who ask within the interval get one measurement. While a new one takes
+// long, the last one is the answer.
 func TestCollector(t *testing.T) {
-	root := t.TempDir()
-	c := &collector{ctx: t.Context(), root: root, rule: node.Own, interval: time.Nanosecond}
+	measured := 0
+	hold := make(chan struct{})
+	close(hold)
+	c := &collector{interval: time.Hour, patience: time.Hour}
+	c.scan = func() (*scan, error) {
+		<-hold
+		measured++
+		return &scan{at: time.Now()}, nil
+	}
+	var asking sync.WaitGroup
+	for range 20 {
+		asking.Go(func() {
+			if c.latest() == nil {
+				t.Error("nothing")
+			}
+		})
+	}
+	asking.Wait()
+	if measured != 1 {
+		t.Errorf("measured %d times for those who ask at once", measured)
+	}
 	first := c.latest()
-	if first == nil {
-		t.Fatal("nothing")
+	c.interval = 0
+	if second := c.latest(); second == first || measured != 2 {
+		t.Errorf("after the interval: measured %d times", measured)
 	}
-	if second := c.latest(); second == first {
-		t.Error("it was not measured again")
-	}
-	c.interval = time.Hour
-	last := c.latest()
-	for range 10 {
+	hold, c.patience = make(chan struct{}), 0
+	last := c.last
+	for range 3 {
 		if c.latest() != last {
-			t.Error("measured again within the interval")
+			t.Error("one who asks waits for a long measurement")
 		}
 	}
-	c.scan.Wait()
+	close(hold)
+	c.scans.Wait()
+	if c.last == last || measured != 3 {
+		t.Errorf("measured %d times; a long measurement is lost", measured)
+	}
+	c.scan = func() (*scan, error) { return nil, context.Canceled }
+	last, c.patience = c.last, time.Hour
+	if c.latest() != last {
+		t.Error("a measurement that failed took the last one away")
+	}
 }

@@ -71,6 +71,9 @@ func (f *stackFlags) check(args []string) error {
 	default:
 		return usagef("--content %s: say auto, always or never", strconv.Quote(f.content))
 	}
+	if err := checkRoot(f.root); err != nil {
+		return err
+	}
 	ways := []string{}
 	for _, way := range []struct {
 		name string

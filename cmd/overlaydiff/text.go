@@ -9,6 +9,7 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -66,6 +67,19 @@ func duration(d time.Duration) string {
 		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// rightAlign aligns the cells of columns at their ends, for [printTable].
+func rightAlign(rows [][]string, columns ...int) {
+	for _, c := range columns {
+		width := 0
+		for _, row := range rows {
+			width = max(width, utf8.RuneCountInString(row[c]))
+		}
+		for _, row := range rows {
+			row[c] = strings.Repeat(" ", width-utf8.RuneCountInString(row[c])) + row[c]
+		}
+	}
 }
 
 // printTable aligns rows of cells in columns, without blanks at the ends of

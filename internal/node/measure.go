@@ -84,9 +84,6 @@ func (m *measurer) measure(ctx context.Context, c stores.Container) {
 	if one.Stack.Upper != "" {
 		var err error
 		one.Usage, err = overlaydiff.Usage(ctx, one.Stack, overlaydiff.Options{})
-		if err != nil && isGone(one.Stack.Upper) {
-			return
-		}
 		one.SizeRw = m.Rule.Rw(one.Usage)
 		one.RootFsErr, one.Err = c.Err, err
 	}
@@ -95,6 +92,9 @@ func (m *measurer) measure(ctx context.Context, c stores.Container) {
 	}
 	if m.CopyUps && one.Err == nil {
 		one.CopyUps, one.CopyUpsErr = copyUps(ctx, c)
+	}
+	if errors.Join(one.Err, one.RootFsErr, one.CopyUpsErr) != nil && one.Stack.Upper != "" && isGone(one.Stack.Upper) {
+		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -10,10 +10,17 @@ import (
 	"github.com/overlaydiff/overlaydiff/stores"
 )
 
+func uppers(overlays []mountutil.Overlay) []string {
+	var list []string
+	for _, o := range overlays {
+		list = append(list, o.Upper)
+	}
+	return list
+}
+
 // mounts returns the mounted overlays with an upper directory, but for those that
 // are known by it already.
-func (l *lister) mounts(ctx context.Context) ([]stores.Container, error) {
-	overlays, err := mountutil.Overlays(ctx)
+func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []stores.Container {
 	var list []stores.Container
 	for _, o := range overlays {
 		// A path in another namespace may be another directory.
@@ -38,5 +45,5 @@ func (l *lister) mounts(ctx context.Context) ([]stores.Container, error) {
 		}
 		list = append(list, c)
 	}
-	return list, err
+	return list
 }

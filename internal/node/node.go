@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
 
@@ -24,10 +25,13 @@ const Mounted stores.Runtime = "mount"
 // The errors say what could not be looked at; what is wrong with one container
 // is in its Err. Only a cancelled context leaves nothing.
 func List(ctx context.Context, root string) ([]stores.Container, []error) {
-	found, err := stores.Find(ctx, root)
+	overlays, unseen := mountutil.Overlays(ctx)
+	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	var errs []error
-	if err != nil {
-		errs = append(errs, err)
+	for _, err := range []error{err, unseen} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	l := lister{uppers: map[inode]bool{}, paths: map[string]bool{}}
 	for _, s := range found {
@@ -39,11 +43,7 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 			l.add(c)
 		}
 	}
-	mounts, err := l.mounts(ctx)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	for _, c := range mounts {
+	for _, c := range l.mounts(ctx, overlays) {
 		l.add(c)
 	}
 	if err := ctx.Err(); err != nil {
@@ -105,7 +105,8 @@ func upperInode(path string) (inode, bool) {
 // Resolve finds one container by its name or the beginning of its id, in the
 // stores below root.
 func Resolve(ctx context.Context, root, nameOrID string) (stores.Container, error) {
-	found, err := stores.Find(ctx, root)
+	overlays, _ := mountutil.Overlays(ctx)
+	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	if ctx.Err() != nil {
 		return stores.Container{}, ctx.Err()
 	}
