@@ -62,6 +62,8 @@ type ApplyOptions struct {
 	// Digest is the expected digest of the input as it is read, DiffID that of the
 	// tar in it. Empty ones are not checked.
 	Digest, DiffID digest.Digest
+	// NoDigests leaves out digests that are not expected, for who makes them otherwise.
+	NoDigests bool
 	// UIDs and GIDs map the ids in the layer to those of the host, in access control
 	// lists and capabilities, too. Without any, ids are what they are.
 	UIDs, GIDs []IDMap
