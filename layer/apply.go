@@ -156,7 +156,7 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // a user namespace with SkipDevices. It may be called from several goroutines, but
 // not for one directory. When ctx is done it ends as soon as r's Read returns.
 //
-// Memory is bounded, some 20 MiB, but for the window of a zstd archive (at most 128
+// Memory is bounded, some 10 MiB, but for the window of a zstd archive (at most 128
 // MiB) and, when dir is not empty, 16 bytes and what a map needs for each entry.
 func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (Applied, error) {
 	if opts.Form == "" {
