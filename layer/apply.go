@@ -62,6 +62,8 @@ type ApplyOptions struct {
 	// Digest is the expected digest of the input as it is read, DiffID that of the
 	// tar in it. Empty ones are not checked.
 	Digest, DiffID digest.Digest
+	// NoDigests leaves out digests that are not expected, for who makes them otherwise.
+	NoDigests bool
 	// UIDs and GIDs map the ids in the layer to those of the host, in access control
 	// lists and capabilities, too. Without any, ids are what they are.
 	UIDs, GIDs []IDMap
@@ -154,7 +156,7 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // a user namespace with SkipDevices. It may be called from several goroutines, but
 // not for one directory. When ctx is done it ends as soon as r's Read returns.
 //
-// Memory is bounded, some 20 MiB, but for the window of a zstd archive (at most 128
+// Memory is bounded, some 10 MiB, but for the window of a zstd archive (at most 128
 // MiB) and, when dir is not empty, 16 bytes and what a map needs for each entry.
 func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (Applied, error) {
 	if opts.Form == "" {

@@ -18,13 +18,22 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("the layer's %s is %s, not %s: fetch it again", e.What, e.Got, e.Want)
 }
 
-// digester returns what computes a digest as the expected one was: by SHA-256
-// unless that says something else.
-func digester(want digest.Digest) digest.Digester {
+// algorithm returns by what a digest is computed: as the expected one was, or by
+// SHA-256.
+func algorithm(want digest.Digest) digest.Algorithm {
 	if want == "" {
-		return digest.Canonical.Digester()
+		return digest.Canonical
 	}
-	return want.Algorithm().Digester()
+	return want.Algorithm()
+}
+
+// digester returns what computes a digest, nil if neither the caller wants to know it
+// nor one is expected.
+func (o *ApplyOptions) digester(want digest.Digest) digest.Digester {
+	if want == "" && o.NoDigests {
+		return nil
+	}
+	return algorithm(want).Digester()
 }
 
 func checkDigest(what string, want, got digest.Digest) error {

@@ -147,6 +147,9 @@ func unfit(name string) string {
 
 // encode appends a header as archive/tar writes it.
 func encode(to []byte, h *tar.Header) ([]byte, error) {
+	if to, ok := encodeUsual(to, h); ok {
+		return to, nil
+	}
 	b := bytes.NewBuffer(to)
 	if err := tar.NewWriter(b).WriteHeader(h); err != nil {
 		return nil, exportError("/"+h.Name, "make its header", err)

@@ -6,3 +6,6 @@ import "io"
 func NewWriter(c Compression, w io.Writer, level int) (io.WriteCloser, error) {
 	return c.newWriter(w, level)
 }
+
+// EncodeHeader is what Export writes of a header.
+var EncodeHeader = encode

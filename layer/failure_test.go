@@ -119,9 +119,14 @@ func TestApply_Digests(t *testing.T) {
 		if out := mustApply(t, root, packed, func(o *layer.ApplyOptions) { o.Digest, o.DiffID = long, diffID }); out.Digest != long || out.DiffID != diffID {
 			t.Errorf("%s: %+v", c, out)
 		}
+		if out := mustApply(t, root, packed, func(o *layer.ApplyOptions) { o.NoDigests = true }); out.Digest != "" || out.DiffID != "" {
+			t.Errorf("%s: digests that nobody wants: %+v", c, out)
+		}
 		for _, wrong := range []func(o *layer.ApplyOptions){
 			func(o *layer.ApplyOptions) { o.Digest = digestOf(nil) },
 			func(o *layer.ApplyOptions) { o.DiffID = digestOf(nil) },
+			func(o *layer.ApplyOptions) { o.Digest, o.NoDigests = digestOf(nil), true },
+			func(o *layer.ApplyOptions) { o.DiffID, o.NoDigests = digestOf(nil), true },
 		} {
 			fresh := filepath.Join(dir, "fresh")
 			_, err := apply(t, fresh, packed, wrong)

@@ -29,7 +29,7 @@ type input struct {
 	quit        chan struct{}
 	once        sync.Once
 	running     sync.WaitGroup
-	raw, diffID digest.Digester // raw is nil where it would be the same
+	raw, diffID digest.Digester // nil: not wanted; raw also where it would be the same
 	compression Compression
 
 	// Set by the fetching goroutine before it closes ready.
@@ -51,7 +51,7 @@ func openInput(ctx context.Context, r io.Reader, opts ApplyOptions) *input {
 	in := &input{
 		opts: opts, src: r, stop: ctx.Err,
 		ready: make(chan *block, blocks), hashes: make(chan *block, blocks), free: make(chan *block, blocks),
-		quit: make(chan struct{}), diffID: digester(opts.DiffID), raw: digester(opts.Digest),
+		quit: make(chan struct{}), diffID: opts.digester(opts.DiffID), raw: opts.digester(opts.Digest),
 	}
 	for range blocks {
 		in.free <- &block{}
@@ -59,7 +59,9 @@ func openInput(ctx context.Context, r io.Reader, opts ApplyOptions) *input {
 	in.running.Go(in.fetch)
 	in.running.Go(func() {
 		for b := range in.hashes {
-			_, _ = in.diffID.Hash().Write(b.b[:b.n]) // a hash takes all
+			if in.diffID != nil {
+				_, _ = in.diffID.Hash().Write(b.b[:b.n]) // a hash takes all
+			}
 			in.release(b)
 		}
 	})
@@ -102,7 +104,7 @@ func (in *input) fetch() {
 		return
 	}
 	defer r.Close()
-	if c == None && digester(in.opts.Digest).Digest().Algorithm() == digester(in.opts.DiffID).Digest().Algorithm() {
+	if c == None && in.diffID != nil && algorithm(in.opts.Digest) == algorithm(in.opts.DiffID) {
 		in.raw = nil
 	}
 	for err == nil {
@@ -197,10 +199,14 @@ func (in *input) finish() (c Compression, raw, diffID digest.Digest, err error) 
 		return "", "", "", in.wrong(err, -1)
 	}
 	in.close()
-	diffID = in.diffID.Digest()
-	raw = diffID
-	if in.raw != nil {
+	if in.diffID != nil {
+		diffID = in.diffID.Digest()
+	}
+	switch {
+	case in.raw != nil:
 		raw = in.raw.Digest()
+	case in.compression == None:
+		raw = diffID
 	}
 	err = errors.Join(checkDigest("digest", in.opts.Digest, raw), checkDigest("diff ID", in.opts.DiffID, diffID))
 	return in.compression, raw, diffID, err

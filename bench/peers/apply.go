@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"crypto/sha256"
 	"io"
 	"maps"
 	"os"
@@ -20,20 +21,26 @@ import (
 type applier struct {
 	name  string
 	apply map[format]func(ctx context.Context, r io.Reader, dir string) error
+	// digests: it computes the digest of what it reads.
+	digests bool
 }
 
 // Applies are the tasks about reading layers, into an empty directory: as a
-// plain tree, and as the directory of an overlay with whiteouts, as the runtimes
-// do. They work without the chroot that some of them put around it.
+// plain tree, the same with the digest of the layer, and as the directory of an
+// overlay with whiteouts, as the runtimes do. They work without the chroot that
+// some of them put around it.
 func Applies() (tasks []bench.Task) {
-	for as, name := range map[format]string{asPlain: "Apply", asOverlay: "ApplyOverlay"} {
-		t := bench.Task{Name: name, Compare: compareApplied, Skip: bench.Layer().Skip}
-		for _, a := range append(ourAppliers(), appliers...) {
-			t.Subjects = append(t.Subjects, bench.Subject{Name: a.name, Run: a.run(as), Clean: removeApplied})
+	for _, task := range []struct {
+		name   string
+		as     format
+		digest bool
+	}{{"Apply", asPlain, false}, {"ApplyDigest", asPlain, true}, {"ApplyOverlay", asOverlay, false}} {
+		t := bench.Task{Name: task.name, Compare: compareApplied, Skip: bench.Layer().Skip}
+		for _, a := range append(ourAppliers(task.digest), appliers...) {
+			t.Subjects = append(t.Subjects, bench.Subject{Name: a.name, Run: a.run(task.as, task.digest), Clean: removeApplied})
 		}
 		tasks = append(tasks, t)
 	}
-	slices.SortFunc(tasks, func(a, b bench.Task) int { return len(a.Name) - len(b.Name) })
 	return tasks
 }
 
@@ -78,7 +85,7 @@ var appliers = []applier{
 
 // run applies the layer of a scene to an empty directory. With a visit, it is
 // over the old view, and the paths that are then wrong are visited.
-func (a applier) run(as format) func(context.Context, *bench.Scene, bench.Visit) (bench.Answer, error) {
+func (a applier) run(as format, digest bool) func(context.Context, *bench.Scene, bench.Visit) (bench.Answer, error) {
 	return func(ctx context.Context, s *bench.Scene, visit bench.Visit) (bench.Answer, error) {
 		name, err := keepLayer(ctx, s)
 		if err != nil {
@@ -89,15 +96,26 @@ func (a applier) run(as format) func(context.Context, *bench.Scene, bench.Visit)
 			return bench.Answer{}, err
 		}
 		defer f.Close()
+		apply := func(dir string) error {
+			if !digest || a.digests {
+				return a.apply[as](ctx, f, dir)
+			}
+			layer := io.TeeReader(f, sha256.New()) // as containerd has it
+			err := a.apply[as](ctx, layer, dir)
+			if err == nil {
+				_, err = io.Copy(io.Discard, layer)
+			}
+			return err
+		}
 		if visit == nil {
 			dir := applied(s)
 			err := os.Mkdir(dir, 0o755)
 			if err == nil {
-				err = a.apply[as](ctx, f, dir)
+				err = apply(dir)
 			}
 			return bench.Answer{}, err
 		}
-		paths, err := replay(ctx, s, as, func(root string) error { return a.apply[as](ctx, f, root) })
+		paths, err := replay(ctx, s, as, apply)
 		for _, path := range paths {
 			visit('R', path)
 		}

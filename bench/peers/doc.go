@@ -10,8 +10,9 @@
 //	./test.sh                                        its tests
 //
 // The tasks are Usage and Changes; Layer, the tar of the changes to nowhere, and
-// LayerDigest, LayerGzip, LayerZstd, which add what a store of blobs needs; Apply
-// and ApplyOverlay, a layer into an empty directory, without and with whiteouts;
+// LayerDigest, LayerGzip, LayerZstd, which add what a store of blobs needs; Apply,
+// ApplyDigest and ApplyOverlay, a layer into an empty directory, alone, with the
+// layer's digest, and with whiteouts as overlayfs has them;
 // Memory, what writing a large layer takes in a process of its own; Copies, two
 // trees that share nothing.
 //

@@ -29,14 +29,14 @@ func exportBy(engine overlaydiff.Choice) func(context.Context, *bench.Scene, io.
 	}
 }
 
-func ourAppliers() []applier {
+func ourAppliers(digest bool) []applier {
 	apply := func(form layer.Form) func(context.Context, io.Reader, string) error {
 		return func(ctx context.Context, r io.Reader, dir string) error {
-			_, err := layer.Apply(ctx, r, dir, layer.ApplyOptions{Form: form})
+			_, err := layer.Apply(ctx, r, dir, layer.ApplyOptions{Form: form, NoDigests: !digest})
 			return err
 		}
 	}
-	return []applier{{name: "overlaydiff", apply: map[format]func(context.Context, io.Reader, string) error{
+	return []applier{{name: "overlaydiff", digests: digest, apply: map[format]func(context.Context, io.Reader, string) error{
 		asPlain: apply(layer.Plain), asOverlay: apply(layer.Overlay),
 	}}}
 }

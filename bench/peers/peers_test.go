@@ -86,7 +86,8 @@ func BenchmarkLayerDigest(b *testing.B)  { benchmark(b, Layers()[1]) }
 func BenchmarkLayerGzip(b *testing.B)    { benchmark(b, Layers()[2]) }
 func BenchmarkLayerZstd(b *testing.B)    { benchmark(b, Layers()[3]) }
 func BenchmarkApply(b *testing.B)        { benchmark(b, Applies()[0]) }
-func BenchmarkApplyOverlay(b *testing.B) { benchmark(b, Applies()[1]) }
+func BenchmarkApplyDigest(b *testing.B)  { benchmark(b, Applies()[1]) }
+func BenchmarkApplyOverlay(b *testing.B) { benchmark(b, Applies()[2]) }
 
 func chosenSet(b *testing.B) bench.Set {
 	b.Helper()
