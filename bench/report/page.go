@@ -44,7 +44,7 @@ func newTable(s *scene) table {
 		memory, _ := x.median("peak-B")
 		allocs, _ := x.median("allocs/op")
 		r := row{
-			Name: x.name, Time: format(v, "sec/op"), Spread: fmt.Sprintf("%.0f %%", 100*x.spread()),
+			Name: x.name, Time: format(v, "sec/op"), Spread: x.spread(),
 			Floor: times(v, floor), Ours: times(v, ours), Memory: format(memory, "B"), Allocs: fmt.Sprintf("%.0f", allocs),
 			Answer: answer(x), IsFloor: x.isFloor(), IsOurs: strings.HasPrefix(x.name, "overlaydiff"), IsWrong: x.wrong() > 0 || x.failed(),
 		}
@@ -87,7 +87,8 @@ it. Before anything is timed, its answer is compared with ours, which the tests 
 that 9 paths or numbers differ, and what is fast and wrong is no competitor. The floor lists directories and calls
 newfstatat for each name, on one and on two threads; × floor is against the faster. The floor of changes reads the
 upper directory and looks for each name in the lower layers; floor-walk reads both views through their mounts, as
-anything that compares two trees must; floor-read reads the files of the upper directory. Gzip is at level 6 and zstd at 3
+anything that compares two trees must; floor-read reads the files of the upper directory. Changes are counted as they
+come where an engine hands them over one by one (ours, continuity, buildkit), and are a list where it returns one. Gzip is at level 6 and zstd at 3
 for all, with the compressor that each runtime uses. Peak memory is what the process grew by. The warm cache is full before; for the
 cold one the kernel is made to forget all before each run. Compare subjects of one table, not times of two machines.`
 

@@ -59,14 +59,15 @@ func (s *subject) median(unit string) (float64, bool) {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2, true
 }
 
-// spread is how far the samples of the time lie from their median at most.
-func (s *subject) spread() float64 {
+// spread is how far the samples of the time lie from their median at most; one
+// alone has none.
+func (s *subject) spread() string {
 	m, ok := s.median("sec/op")
-	if !ok || m == 0 {
-		return 0
-	}
 	v := s.samples["sec/op"]
-	return max(slices.Max(v)-m, m-slices.Min(v)) / m
+	if !ok || m == 0 || len(v) < 2 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f %%", 100*max(slices.Max(v)-m, m-slices.Min(v))/m)
 }
 
 // failed: it has no answer, so its time means nothing.
