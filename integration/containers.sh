@@ -74,13 +74,14 @@ exit 0'
 failed=
 wrong() { echo "WRONG: $*"; failed=1; }
 
-# Every fourth container goes on running.
+# Every fourth container goes on running. Their names have no hexadecimal digit
+# first: podman diff takes one for the beginning of an image's id.
 make_containers() {
   local runtime=$1 i stay
   for i in $(seq "$each"); do
     OPTS=() stay=end
     [ $((i % 4)) != 0 ] || OPTS=(-d) stay=stay
-    "run_$runtime" "c$i" /bin/sh -c "$program" sh $((seed + i)) "$stay" >/dev/null
+    "run_$runtime" "t$i" /bin/sh -c "$program" sh $((seed + i)) "$stay" >/dev/null
   done
   sleep 2 # those that stay have changed what they change
 }
@@ -92,7 +93,7 @@ theirs_docker() { docker_cmd ps -aq | xargs docker -H "unix://$node/run/docker.s
 theirs_podman() { podman_cmd ps -a -s --format json | jq -r '.[] | [.Names[0], .Size.rwSize, .Size.rootFsSize] | @tsv' | sort; }
 theirs_containerd() {
   containerd_cmd snapshots usage -b | while read -r key size inodes; do
-    case $key in c[0-9]*) printf '%s\t%s\t%s\n' "$key" "$size" "$inodes" ;; esac
+    case $key in t[0-9]*) printf '%s\t%s\t%s\n' "$key" "$size" "$inodes" ;; esac
   done | sort
 }
 
@@ -121,9 +122,9 @@ changes() {
   local runtime=$1 i
   [ "$runtime" != containerd ] || return 0 # it lists none
   for i in $(seq "$each"); do
-    "${runtime}_cmd" diff "c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/theirs.one"
-    od changes --compat docker "$runtime:c$i" | sort | { grep -Ev "$hidden" || true; } >"$work/ours.one"
-    [ "$runtime" != podman ] || known_podman "podman:c$i"
+    "${runtime}_cmd" diff "t$i" | sort | { grep -Ev "$hidden" || true; } >"$work/theirs.one"
+    od changes --compat docker "$runtime:t$i" | sort | { grep -Ev "$hidden" || true; } >"$work/ours.one"
+    [ "$runtime" != podman ] || known_podman "podman:t$i"
     cat "$work/theirs.one" >>"$work/theirs.$runtime"
     cat "$work/ours.one" >>"$work/ours.$runtime"
   done

@@ -41,7 +41,7 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 	}
 	defer proc.Close()
 	names, err := proc.Readdirnames(-1)
-	denied := 0
+	denied, one := 0, 0
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -64,6 +64,7 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 		switch {
 		case errors.Is(e, fs.ErrPermission):
 			denied++
+			one = pid
 		case e != nil && !ended(e):
 			err = errors.Join(err, e)
 		case e != nil:
@@ -71,7 +72,7 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 		}
 	}
 	if denied > 0 {
-		err = errors.Join(err, fmt.Errorf("look for overlays in the mount namespaces of processes (%d): %w; run as root of the node", denied, fs.ErrPermission))
+		err = errors.Join(err, fmt.Errorf("look for overlays in the mount namespaces of processes (%d, as pid:%d): %w; run as root of the node", denied, one, fs.ErrPermission))
 	}
 	return f.list, err
 }

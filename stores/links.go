@@ -27,7 +27,7 @@ func checkLinks(path string) error {
 		if err != nil {
 			return pathError(err, path)
 		}
-		if link.Mode().Type() != fs.ModeSymlink || owner(link) == 0 {
+		if link.Mode().Type() != fs.ModeSymlink {
 			continue
 		}
 		target, err := os.Stat(path[:at])
@@ -42,8 +42,12 @@ func checkLinks(path string) error {
 	return nil
 }
 
+// follow: root's links are followed, also those of the root outside of this
+// user namespace.
 func follow(link, target fs.FileInfo) bool {
-	return owner(link) == 0 || owner(link) == owner(target)
+	const overflow = 65534
+	made := owner(link)
+	return made == 0 || made == owner(target) || made == overflow && inUserNamespace()
 }
 
 // below returns where a path is whose root directory is mounted at root: links

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -162,9 +163,9 @@ func (m mounter) stack(upper string, lower []string) diff.Stack {
 }
 
 // inUserNamespace reports whether this process is in a user namespace other than
-// the initial one, which maps every id to itself.
-func inUserNamespace() bool {
-	text, err := readFile("/proc/self/uid_map", maxWord)
+// the initial one, which maps every id to itself. That never changes.
+var inUserNamespace = sync.OnceValue(func() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
 	m := strings.Fields(string(text))
 	return err == nil && !slices.Equal(m, []string{"0", "0", "4294967295"})
-}
+})

@@ -98,7 +98,8 @@ upper layer over them. Name the overlay (STACK) by one of
 
   PATH                                  where it is mounted
   pid:N                                 a process whose root it is
-  NAME                                  a container: its name or the start of its id
+  NAME                                  a container: its name or the start of its id;
+                                        RUNTIME:NAME where several have one
   --lower TOP:…:BOTTOM --upper DIR      its directories, with --work DIR and --userxattr
   --options 'lowerdir=…,upperdir=…,…'   its mount options
   --old DIR --new DIR                   or any two directory trees

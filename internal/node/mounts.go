@@ -23,11 +23,15 @@ func uppers(overlays []mountutil.Overlay) []string {
 func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []stores.Container {
 	var list []stores.Container
 	for _, o := range overlays {
+		known, ok := l.paths[o.Upper]
+		if ok && l.list[known].State == stores.Unknown {
+			l.list[known].State = mounted
+		}
 		// A path in another namespace may be another directory.
-		if o.Upper == "" || o.PID == 0 && l.paths[o.Upper] {
+		if o.Upper == "" || o.PID == 0 && ok {
 			continue
 		}
-		c := stores.Container{Runtime: Mounted, State: "mounted", PID: o.PID, Name: o.Mountpoint}
+		c := stores.Container{Runtime: Mounted, State: mounted, PID: o.PID, Name: o.Mountpoint}
 		switch {
 		case o.PID == 0:
 			c.Stack, c.Err = mountutil.StackOfMount(ctx, o.Mountpoint)

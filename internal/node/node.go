@@ -19,6 +19,9 @@ import (
 // Mounted is the runtime of an overlay that is mounted and that no store knows.
 const Mounted stores.Runtime = "mount"
 
+// mounted is the state of an overlay of which no more is known.
+const mounted stores.State = "mounted"
+
 // List returns the containers of all stores below root ("/"), and then the other
 // overlays that are mounted with an upper directory, in any mount namespace.
 //
@@ -33,7 +36,7 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 			errs = append(errs, err)
 		}
 	}
-	l := lister{uppers: map[inode]bool{}, paths: map[string]bool{}}
+	l := lister{uppers: map[inode]bool{}, paths: map[string]int{}}
 	for _, s := range found {
 		containers, err := settled(ctx, s)
 		if err != nil {
@@ -75,7 +78,7 @@ type inode struct{ dev, ino uint64 }
 type lister struct {
 	list   []stores.Container
 	uppers map[inode]bool
-	paths  map[string]bool // the same by name, for what need not be looked at then
+	paths  map[string]int // where in list one is, by the name of its upper directory
 }
 
 func (l *lister) add(c stores.Container) {
@@ -85,7 +88,7 @@ func (l *lister) add(c stores.Container) {
 			return
 		}
 		l.uppers[i] = ok
-		l.paths[upper] = true
+		l.paths[upper] = len(l.list)
 	}
 	l.list = append(l.list, c)
 }

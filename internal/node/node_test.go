@@ -125,6 +125,9 @@ func TestList(t *testing.T) {
 		if c.Name == "web" || c.Name == merged || c.Name == known {
 			names = append(names, c.Name)
 		}
+		if c.Name == "web" && c.State != mounted {
+			t.Errorf("no runtime says that web runs, but it is mounted: state %q", c.State)
+		}
 		if c.Name == merged && (c.Stack.Upper != dir+"/other/upper" || c.Runtime != Mounted) {
 			t.Errorf("%+v", c)
 		}
