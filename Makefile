@@ -3,6 +3,7 @@
 CASES ?= 2500
 COUNT ?= 5
 BENCH ?= .
+PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
@@ -32,15 +33,15 @@ random: ## compare engines and reference on CASES=2500 random overlays a file sy
 bench: ## measure beside the peers, on generated trees: minutes; root
 	cd bench/peers && go test -timeout 1h -run '^$$' -bench . -benchtime 300ms .
 
-bench-full: ## all scenarios, COUNT=5 times, and docs/benchmarks.md of them: hours; root
+bench-full: ## all scenarios, COUNT=5 times, and docs/benchmarks.md of them: hours; BENCH=regexp PART=name for a part; root
 	bench/real-image.sh large
 	mkdir -p bench/out
-	cd bench/peers && OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(BENCH)' -benchtime 300ms -count $(COUNT) . >../out/full.txt \
-	  || { tail -n 20 ../out/full.txt; exit 1; }
+	cd bench/peers && OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(BENCH)' -benchtime 300ms -count $(COUNT) . >../out/$(PART).txt \
+	  || { tail -n 20 ../out/$(PART).txt; exit 1; }
 	$(MAKE) bench-report
 
-bench-report: ## write docs/benchmarks.md and .html of what bench-full measured
-	cd bench/report && go run . -o ../../docs ../out/full.txt
+bench-report: ## write docs/benchmarks.md and .html of what bench-full measured, of all parts
+	cd bench/report && go run . -o ../../docs ../out/*.txt
 
 bench-compare: ## how fast the work tree is beside BASE=rev, as ratios; root
 	bench/compare.sh "$(BASE)"
