@@ -19,6 +19,11 @@ import (
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
+// containerd's mount package changes the working directory of a thread, which
+// then ends. The main thread can't, and would keep the scene's file system busy:
+// from here on no test runs on it.
+func init() { runtime.LockOSThread() }
+
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // the verdicts say it better
 	apexlog.SetHandler(discard.New())
