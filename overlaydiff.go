@@ -32,6 +32,9 @@ type Options struct {
 	// Content says when the contents of files are read; "" means
 	// [diff.ContentAuto], which never misses a change.
 	Content diff.Content
+	// Kinds leaves [diff.Change.What] incomplete, see [diff.Options]: for who asks
+	// only which paths changed.
+	Kinds bool
 	// Snapshots tells [OpenTrees] that both trees are snapshots of one file
 	// system (of a block device, or of btrfs), that the new one was made from the
 	// old, and that the old one was not written since. Then nothing is read of
@@ -159,7 +162,7 @@ func (d *Diff) CopyUps(ctx context.Context) (diff.CopyUps, error) {
 func (d *Diff) Close() error { return d.engine.Close() }
 
 func (d *Diff) walkOptions() diff.Options {
-	return diff.Options{Workers: d.opts.Workers, Content: d.opts.Content, OnRace: func(path string) error {
+	return diff.Options{Workers: d.opts.Workers, Content: d.opts.Content, Kinds: d.opts.Kinds, OnRace: func(path string) error {
 		d.raced.Add(1)
 		return d.opts.onRace(path)
 	}}

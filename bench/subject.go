@@ -107,7 +107,7 @@ func usage(ctx context.Context, s *Scene, _ Visit) (Answer, error) {
 // layerChanges lists the changes that a layer tar can have: there are no sockets
 // in one.
 func layerChanges(ctx context.Context, s *Scene, visit Visit) (Answer, error) {
-	d, err := overlaydiff.Open(ctx, s.Stack, overlaydiff.Options{Engine: overlaydiff.Native})
+	d, err := overlaydiff.Open(ctx, s.Stack, overlaydiff.Options{Engine: overlaydiff.Native, Kinds: true})
 	if err != nil {
 		return Answer{}, err
 	}
@@ -125,10 +125,11 @@ func layerChanges(ctx context.Context, s *Scene, visit Visit) (Answer, error) {
 	return a, nil
 }
 
-// changesBy lists the changes with an engine, opening included.
+// changesBy lists the changes with an engine, opening included. Like the peers it
+// does not say in what entries differ.
 func changesBy(engine overlaydiff.Choice) func(context.Context, *Scene, Visit) (Answer, error) {
 	return func(ctx context.Context, s *Scene, visit Visit) (a Answer, err error) {
-		d, err := overlaydiff.Open(ctx, s.Stack, overlaydiff.Options{Engine: engine})
+		d, err := overlaydiff.Open(ctx, s.Stack, overlaydiff.Options{Engine: engine, Kinds: true})
 		if err != nil {
 			return a, err
 		}

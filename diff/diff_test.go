@@ -174,21 +174,34 @@ func TestCompare(t *testing.T) {
 		from, to := base(test.typ), base(test.typ)
 		test.edit(&to)
 		parts := &asked{target: true, xattrs: true, content: true}
-		got, err := Compare(&from, &to, parts)
+		got, err := Compare(&from, &to, parts, false)
 		if err != nil || got != test.want || strings.Join(parts.names, " ") != test.asks {
 			t.Errorf("%s: got %q, %v, asked for %q", test.why, got, err, parts.names)
 		}
+		parts = &asked{target: true, xattrs: true, content: true}
+		if test.want != 0 {
+			test.asks = "" // what stat told is enough
+		}
+		got, err = Compare(&from, &to, parts, true)
+		if err != nil || got != test.want&^WhatContent || strings.Join(parts.names, " ") != test.asks {
+			t.Errorf("%s, only the kind: got %q, %v, asked for %q", test.why, got, err, parts.names)
+		}
+	}
+	dir, chmodded := base(Dir), base(Dir)
+	chmodded.Mode = 0o700
+	if got, err := Compare(&dir, &chmodded, &asked{}, true); err != nil || got != WhatMode|WhatXattrs {
+		t.Errorf("a directory, only the kind: %q, %v", got, err)
 	}
 	file, link := base(File), base(Symlink)
-	if got, err := Compare(&file, &file, &asked{}); err != nil || got != WhatContent|WhatXattrs {
+	if got, err := Compare(&file, &file, &asked{}, false); err != nil || got != WhatContent|WhatXattrs {
 		t.Errorf("a file whose parts differ: %q, %v", got, err)
 	}
-	if got, err := Compare(&link, &link, &asked{xattrs: true}); err != nil || got != WhatTarget {
+	if got, err := Compare(&link, &link, &asked{xattrs: true}, false); err != nil || got != WhatTarget {
 		t.Errorf("a link whose target differs: %q, %v", got, err)
 	}
 	boom := errors.New("boom")
 	for _, e := range []*Entry{&file, &link} {
-		if _, err := Compare(e, e, &asked{err: boom, target: true, content: true, xattrs: true}); !errors.Is(err, boom) {
+		if _, err := Compare(e, e, &asked{err: boom, target: true, content: true, xattrs: true}, false); !errors.Is(err, boom) {
 			t.Errorf("got %v", err)
 		}
 	}

@@ -45,6 +45,10 @@ type Options struct {
 	Workers int
 	// Content says when contents are read; "" means [ContentAuto].
 	Content Content
+	// Kinds leaves [Change.What] incomplete: of what is no directory and differs in
+	// what a stat call tells, nothing more is compared, so its content is not read.
+	// It is for who asks only which paths changed and how.
+	Kinds bool
 	// OnRace is called, in path order and from the ranging goroutine, with
 	// each path that vanished or changed its type while it was read. Returning
 	// an error ends the walk with it. A nil OnRace ignores races.

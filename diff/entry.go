@@ -43,12 +43,15 @@ type Parts interface {
 // is the first that parts returned.
 //
 // Access and change times, inode numbers, link counts, and a directory's size
-// and modification time are not compared.
-func Compare(from, to *Entry, parts Parts) (What, error) {
+// and modification time are not compared. kinds is [Options.Kinds].
+func Compare(from, to *Entry, parts Parts, kinds bool) (What, error) {
 	if from.Type != to.Type {
 		return WhatType, nil
 	}
 	w := compareStat(from, to)
+	if kinds && w != 0 && from.Type != Dir {
+		return w, nil
+	}
 	var err error
 	var same bool
 	switch {

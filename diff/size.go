@@ -33,6 +33,7 @@ type Usage struct {
 func Size(ctx context.Context, e Engine, opts Options) (int64, error) {
 	var total int64
 	linked := map[Inode]struct{}{}
+	opts.Kinds = true
 	for c, err := range e.Changes(ctx, opts) {
 		if err != nil {
 			return 0, err

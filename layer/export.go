@@ -108,7 +108,7 @@ func Export(ctx context.Context, c diff.Carrier, opts diff.Options, w io.Writer,
 
 // run passes what is to be carried through the pipe.
 func (x *exporter) run(c diff.Carrier, opts diff.Options) error {
-	opts.OnRace = x.raced
+	opts.OnRace, opts.Kinds = x.raced, true
 	x.pipe.start()
 	defer x.pipe.abort(nil) // if nothing else ended it
 	pass := func(want diff.Want, then func() error) error {

@@ -26,7 +26,7 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 	var a inode.Attempt
 	for again := true; again; again = a.Again(err) {
 		if err = ctx.Err(); err == nil {
-			v := &explaining{ctx: ctx, walk: &walk{Engine: e, content: opts.Content}, pool: pool}
+			v := &explaining{ctx: ctx, walk: &walk{Engine: e, opts: diff.Options{Content: opts.Content}}, pool: pool}
 			x, err = inode.Explain(path, v)
 		}
 	}

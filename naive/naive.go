@@ -103,7 +103,7 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 			}
 		}
 		root := node{path: "/", old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
-		w := &walk{Engine: e, content: opts.Content, want: want, links: numbers(want)}
+		w := &walk{Engine: e, opts: opts, want: want, links: numbers(want)}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}
 }
@@ -111,9 +111,9 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 // walk is one comparison.
 type walk struct {
 	*Engine
-	content diff.Content
-	want    *diff.Want
-	links   map[uint64]struct{} // the numbers of the inodes whose names are wanted
+	opts  diff.Options
+	want  *diff.Want
+	links map[uint64]struct{} // the numbers of the inodes whose names are wanted
 }
 
 // node is a directory in the new tree, with the old tree's directory of that
@@ -182,7 +182,7 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 // listings alone.
 func (e *walk) listedSame(n node, both entry) bool {
 	from, to := both.old, both.new
-	if e.content == diff.ContentAlways {
+	if e.opts.Content == diff.ContentAlways {
 		return false
 	}
 	if e.proof != ProofListed && e.proof != ProofListedOnce || from == nil || to == nil ||
@@ -231,7 +231,7 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		return change, nil, nil, err
 	}
 	change, err = inode.Classify(path, from, to, func() (diff.What, error) {
-		if from.Same(to) || v.walk.content != diff.ContentAlways && v.walk.proven(from, to) {
+		if from.Same(to) || v.walk.opts.Content != diff.ContentAlways && v.walk.proven(from, to) {
 			return 0, nil
 		}
 		return v.walk.pair(v.ctx, from, to).Compare()
@@ -249,7 +249,10 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 }
 
 func (e *walk) pair(ctx context.Context, from, to *inode.Ref) inode.Pair {
-	return inode.Pair{Ctx: ctx, Old: from, New: to, PastSize: e.overlay, Extents: e.shares(from, to), Content: e.content}
+	return inode.Pair{
+		Ctx: ctx, Old: from, New: to, PastSize: e.overlay, Extents: e.shares(from, to),
+		Content: e.opts.Content, Kinds: e.opts.Kinds,
+	}
 }
 
 // lookup returns what a listed name leads to, nil if nothing.

@@ -22,7 +22,7 @@ type comparison struct {
 	from, to *object
 }
 
-func (c comparison) compare() (diff.What, error) { return inode.Compare(c.Old, c.New, c) }
+func (c comparison) compare() (diff.What, error) { return c.CompareBy(c) }
 
 // SameContent implements [diff.Parts].
 func (c comparison) SameContent() (bool, error) {

@@ -17,7 +17,8 @@ import (
 func (e *Engine) CopyUps(ctx context.Context, opts diff.Options) (diff.CopyUps, error) {
 	c := &copyUps{guess: opts.Content == diff.ContentNever, linked: map[diff.Inode]struct{}{}}
 	walk := func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w, root := e.newWalk(pool, opts.Content)
+		opts.Kinds = false // what differs is the answer
+		w, root := e.newWalk(pool, opts)
 		w.copyUps = c
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}

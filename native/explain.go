@@ -30,7 +30,7 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 	var a attempt
 	for again := true; again; again = a.again(err) {
 		if err = ctx.Err(); err == nil {
-			x, err = e.explain(ctx, pool, path, opts.Content)
+			x, err = e.explain(ctx, pool, path, opts)
 		}
 	}
 	if isMark(err) {
@@ -39,8 +39,9 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 	return x, inode.Settle("explain", path, a.Raced, err, opts)
 }
 
-func (e *Engine) explain(ctx context.Context, pool *fswalk.Pool, path string, content diff.Content) (diff.Explanation, error) {
-	w, root := e.newWalk(pool, content)
+func (e *Engine) explain(ctx context.Context, pool *fswalk.Pool, path string, opts diff.Options) (diff.Explanation, error) {
+	opts.Kinds = false
+	w, root := e.newWalk(pool, opts)
 	t := &trace{}
 	v := &explaining{ctx: ctx, walk: w, trace: t, node: root}
 	x, err := inode.Explain(path, v)

@@ -130,15 +130,15 @@ func (e *Engine) Carry(ctx context.Context, opts diff.Options, want diff.Want, u
 // walk compares the views; nil wants nothing but changes.
 func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) func(*fswalk.Pool) iter.Seq2[inode.Found, error] {
 	return func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w, root := e.newWalk(pool, opts.Content)
+		w, root := e.newWalk(pool, opts)
 		w.want = want
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}
 }
 
 // newWalk returns a walk and its root.
-func (e *Engine) newWalk(pool *fswalk.Pool, content diff.Content) (*walk, node) {
-	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, content: content}
+func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
+	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, opts: opts}
 	for i, l := range e.layers {
 		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
 	}
@@ -154,7 +154,7 @@ func (e *Engine) newWalk(pool *fswalk.Pool, content diff.Content) (*walk, node) 
 // walk is one walk over the stack.
 type walk struct {
 	resolver
-	content diff.Content
+	opts    diff.Options
 	want    *diff.Want
 	copyUps *copyUps // nil unless they are asked for, instead of changes
 	lookups sync.Pool
@@ -376,7 +376,7 @@ func (w *walk) differ(ctx context.Context, l *lookup, from, to *object) (diff.Wh
 
 func (w *walk) comparison(ctx context.Context, l *lookup, from, to *object) comparison {
 	return comparison{Pair: inode.Pair{
-		Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.content,
+		Ctx: ctx, Old: from.meta, New: to.meta, Visible: w.visible, Content: w.opts.Content, Kinds: w.opts.Kinds,
 	}, lookup: l, from: from, to: to}
 }
 

@@ -35,6 +35,7 @@ too, as docker diff does.`,
 			if compat != "" && compat != "docker" {
 				return usagef("--compat %s: changes can be listed as docker does, or without it", diff.QuotePath(compat))
 			}
+			f.kinds = !f.json
 			d, err := f.open(cmd.Context(), args)
 			if err != nil {
 				return err

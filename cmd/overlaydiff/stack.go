@@ -33,6 +33,8 @@ type stackFlags struct {
 	strict  bool
 	json    bool
 	verbose bool
+
+	kinds bool // see [overlaydiff.Options]
 }
 
 func (f *stackFlags) register(cmd *cobra.Command) {
@@ -55,7 +57,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
-	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots, Content: diff.Content(f.content)}
+	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds}
 }
 
 // check finds contradictions before anything is opened, and says which of the

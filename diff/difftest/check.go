@@ -208,6 +208,9 @@ func checkContract(ctx context.Context, e diff.Engine, races bool) error {
 			wrong("changes (-1 worker +%d workers):\n%s", workers, d)
 		}
 	}
+	if err := checkKinds(ctx, e, first); err != nil {
+		wrong("only kinds: %w", err)
+	}
 	for stop := 1; stop <= min(len(first), 3); stop++ {
 		before, k := testenv.TakeInventory(), 0
 		for _, err := range e.Changes(ctx, diff.Options{Workers: 4}) {
@@ -220,6 +223,27 @@ func checkContract(ctx context.Context, e diff.Engine, races bool) error {
 		}
 	}
 	return errors.Join(append(errs, checkCancel(ctx, e))...)
+}
+
+// checkKinds checks that [diff.Options.Kinds] takes nothing from the changes but
+// some of what differs.
+func checkKinds(ctx context.Context, e diff.Engine, all []diff.Change) error {
+	got, err := collect(ctx, e, diff.Options{Kinds: true})
+	if err != nil {
+		return err
+	}
+	if len(got) != len(all) {
+		return fmt.Errorf("%d changes, not %d", len(got), len(all))
+	}
+	for i, c := range got {
+		if what := all[i].What; c.What&^what != 0 || what != 0 && c.What == 0 {
+			return fmt.Errorf("%v differs in %v, of %v", c, c.What, what)
+		}
+		if c.What = all[i].What; c != all[i] {
+			return fmt.Errorf("%+v, not %+v", c, all[i])
+		}
+	}
+	return nil
 }
 
 func checkCancel(ctx context.Context, e diff.Engine) error {

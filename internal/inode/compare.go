@@ -24,20 +24,22 @@ type Pair struct {
 	PastSize bool
 	// Extents: both files are on one file system, where they may share blocks.
 	Extents bool
-	// Content says when contents are read.
+	// Content says when contents are read, Kinds whether differences that a stat call
+	// tells are enough.
 	Content diff.Content
+	Kinds   bool
 	// Visible maps the name of an extended attribute in the tree to the one
 	// that the view shows; nil: they are the same.
 	Visible func(name string) (string, bool)
 }
 
 // Compare returns in what the two inodes differ, by [diff.Compare].
-func (p Pair) Compare() (diff.What, error) { return Compare(p.Old, p.New, p) }
+func (p Pair) Compare() (diff.What, error) { return p.CompareBy(p) }
 
-// Compare is [diff.Compare] of two inodes.
-func Compare(from, to *Ref, parts diff.Parts) (diff.What, error) {
-	a, b := from.Entry(), to.Entry()
-	return diff.Compare(&a, &b, parts)
+// CompareBy is Compare with parts for what a stat call does not tell.
+func (p Pair) CompareBy(parts diff.Parts) (diff.What, error) {
+	a, b := p.Old.Entry(), p.New.Entry()
+	return diff.Compare(&a, &b, parts, p.Kinds)
 }
 
 // SameTarget implements [diff.Parts].
