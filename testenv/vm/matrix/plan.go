@@ -42,14 +42,17 @@ var leftOutTests = map[string]string{
 		"|^TestLayers$|^TestLayers_Random$/^(xfs|btrfs)$" + // most of it is about processes; random ones stay
 		"|^TestExport_Stops$", // asks no kernel
 	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(xfs|btrfs)$" +
+		"|^TestProbe_(Killed|Together)$/^ext4$|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
 		"|^TestScripts$/^tmpfs$/^(help|(explain_|probe_)?wrong(_usage)?)$", // asks no kernel
-	"diff/difftest": "^TestRun(Random)?$|^TestShrink$",                                                     // the root package runs the suite on real engines
-	"layer":         "^TestApply_(Again|Deep)$|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$", // asks no kernel
-	"naive":         "^TestConformance_LiveMount$/^(ext4|xfs)$",
-	"native":        "^TestUsage_Allocations$",
-	"stores":        "^TestContainersStorage_brokenEntries$", // asks no kernel
-	"testenv":       "^TestRandom_Ends$",                     // asks no kernel
+	"diff/difftest":   "^TestRun(Random)?$|^TestShrink$",                        // the root package runs the suite on real engines
+	"internal/fswalk": "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long
+	"layer": "^TestApply_(Again|Canceled|Deep)$|^TestCompression_RoundTrip$" + // asks no kernel
+		"|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$",
+	"naive":   "^TestConformance_LiveMount$/^(ext4|xfs)$",
+	"native":  "^TestUsage_Allocations$",
+	"stores":  "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
+	"testenv": "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
 }
 
 // sliced are the packages of a slice: those that ask kernels most. What it leaves
