@@ -21,13 +21,13 @@ test: ## run every check and test; as root, all of them
 test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=regexp, SLICE=1 for a part
 	testenv/install.sh vm
 	go build -o dist/matrix ./testenv/vm/matrix
-	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(RUN)') $(if $(SLICE),-slice)
+	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)
 
 kernels-doc: ## write docs/kernels.md of what test-vm found
 	go run ./testenv/vm/matrix -document docs/kernels.md
 
 random: ## compare engines and reference on CASES=2500 random overlays a file system; RUN=TestLayers_Random their layers
-	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^$(or $(RUN),TestRandom)$$' .
+	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^$(or $(value RUN),TestRandom)$$' .
 
 # Both measure beside the peers, whose code is fetched first.
 bench: ## measure beside the peers, on generated trees: minutes; root
@@ -36,7 +36,7 @@ bench: ## measure beside the peers, on generated trees: minutes; root
 bench-full: ## all scenarios, COUNT=5 times, and docs/benchmarks.md of them: hours; BENCH=regexp PART=name for a part; root
 	bench/real-image.sh large
 	mkdir -p bench/out
-	cd bench/peers && OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(BENCH)' -benchtime 300ms -count $(COUNT) . >../out/$(PART).txt \
+	cd bench/peers && OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(value BENCH)' -benchtime 300ms -count $(COUNT) . >../out/$(PART).txt \
 	  || { tail -n 20 ../out/$(PART).txt; exit 1; }
 	$(MAKE) bench-report
 
