@@ -109,9 +109,30 @@ func TestImports(t *testing.T) {
 // list asks go list for the packages of the module.
 func list(t *testing.T) []goPackage {
 	t.Helper()
+	var pkgs []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(goList(t, "-json=ImportPath,Imports,TestImports,XTestImports", "./..."))); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if len(pkgs) == 0 {
+		t.Fatal("go list names no package")
+	}
+	return pkgs
+}
+
+// goList runs go list in the module's directory.
+func goList(t *testing.T, args ...string) []byte {
+	t.Helper()
 	const top = "../.."
 	readDirs(t, top)
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
 	cmd.Dir = top
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -119,22 +140,7 @@ func list(t *testing.T) []goPackage {
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
 	}
-	var pkgs []goPackage
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p goPackage
-		err := dec.Decode(&p)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatalf("%v: %v", cmd, err)
-		}
-		pkgs = append(pkgs, p)
-	}
-	if len(pkgs) == 0 {
-		t.Fatalf("%v names no package", cmd)
-	}
-	return pkgs
+	return out
 }
 
 // readDirs reads all directories below top, for go test's cache: it keeps a
