@@ -51,8 +51,9 @@ floor facade
 	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch whiteout mountutil
 	                   features native naive layer
 
-floor node
+floor on the facade
 	internal/node:     . diff mountutil native stores
+	integration/graph: . diff layer
 
 floor top
 	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
@@ -67,12 +68,13 @@ floor tests
 	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
 	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
+	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `
 
 // inTests is what any package's tests may import, beside packages of its own
 // floor and of those below.
 var inTests = []string{
-	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest",
+	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
 	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal/...",
 	"go.etcd.io/bbolt",
