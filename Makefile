@@ -7,10 +7,10 @@ PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-vm kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build test test-vm test-integration kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the command, ./overlaydiff
 	go build -trimpath -o overlaydiff ./cmd/overlaydiff
@@ -22,6 +22,9 @@ test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=reg
 	testenv/install.sh vm
 	go build -o dist/matrix ./testenv/vm/matrix
 	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)
+
+test-integration: ## test the graph drivers of integration/; ON="5.10 latest" on these kernels, in virtual machines; root
+	integration/test.sh $(if $(ON),-kernels '$(ON)')
 
 kernels-doc: ## write docs/kernels.md of what test-vm found
 	go run ./testenv/vm/matrix -document docs/kernels.md

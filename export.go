@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/layer"
@@ -17,6 +18,34 @@ import (
 // the mounted view, and an overlay that is in use is only read.
 func (d *Diff) Export(ctx context.Context, w io.Writer, opts layer.ExportOptions) (layer.Exported, error) {
 	return layer.Export(ctx, d.engine, d.walkOptions(), w, opts)
+}
+
+// Layer returns the layer that [Diff.Export] writes, as a stream: what a graph driver
+// answers with. An error of the export is what Read returns instead of [io.EOF]. Close
+// ends the export if it goes on, and returns when it has ended; it does not close d.
+// Whoever does not read to the end must close the stream.
+func (d *Diff) Layer(ctx context.Context, opts layer.ExportOptions) io.ReadCloser {
+	ctx, cancel := context.WithCancel(ctx)
+	pipe, wait := piped(func(w io.Writer) error {
+		defer cancel()
+		_, err := d.Export(ctx, w, opts)
+		return err
+	})
+	return &stream{Reader: pipe, end: sync.OnceFunc(func() {
+		cancel()
+		_ = wait() // Read has said it, or nobody wants to know
+	})}
+}
+
+// stream is the reading end of an export.
+type stream struct {
+	io.Reader
+	end func()
+}
+
+func (s *stream) Close() error {
+	s.end()
+	return nil
 }
 
 // ExportFile writes the changes as a layer to the file at path, mode 0666 before

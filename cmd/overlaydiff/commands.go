@@ -43,7 +43,7 @@ too, as docker diff does.`,
 			defer d.Close()
 			changes := d.Changes(cmd.Context())
 			if compat != "" {
-				changes = withParents(changes)
+				changes = diff.WithParents(changes)
 			}
 			return f.printChanges(cmd, d, changes)
 		},

@@ -51,8 +51,9 @@ floor facade
 	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch whiteout mountutil
 	                   features native naive layer
 
-floor node
+floor on the facade
 	internal/node:     . diff mountutil native stores
+	integration/graph: . diff layer
 
 floor top
 	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
@@ -67,12 +68,13 @@ floor tests
 	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
 	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
+	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `
 
 // inTests is what any package's tests may import, beside packages of its own
 // floor and of those below.
 var inTests = []string{
-	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest",
+	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
 	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal/...",
 	"go.etcd.io/bbolt",
@@ -109,9 +111,30 @@ func TestImports(t *testing.T) {
 // list asks go list for the packages of the module.
 func list(t *testing.T) []goPackage {
 	t.Helper()
+	var pkgs []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(goList(t, "-json=ImportPath,Imports,TestImports,XTestImports", "./..."))); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if len(pkgs) == 0 {
+		t.Fatal("go list names no package")
+	}
+	return pkgs
+}
+
+// goList runs go list in the module's directory.
+func goList(t *testing.T, args ...string) []byte {
+	t.Helper()
 	const top = "../.."
 	readDirs(t, top)
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
 	cmd.Dir = top
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -119,22 +142,7 @@ func list(t *testing.T) []goPackage {
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
 	}
-	var pkgs []goPackage
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p goPackage
-		err := dec.Decode(&p)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatalf("%v: %v", cmd, err)
-		}
-		pkgs = append(pkgs, p)
-	}
-	if len(pkgs) == 0 {
-		t.Fatalf("%v names no package", cmd)
-	}
-	return pkgs
+	return out
 }
 
 // readDirs reads all directories below top, for go test's cache: it keeps a

@@ -45,8 +45,9 @@ var leftOutTests = map[string]string{
 		"|^TestProbe_(Killed|Together)$/^ext4$|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
 		"|^TestScripts$/^tmpfs$/^(help|(explain_|probe_)?wrong(_usage)?)$", // asks no kernel
-	"diff/difftest":   "^TestRun(Random)?$|^TestShrink$",                        // the root package runs the suite on real engines
-	"internal/fswalk": "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long
+	"diff/difftest":     "^TestRun(Random)?$|^TestShrink$",                        // the root package runs the suite on real engines
+	"integration/graph": "^TestDocument$|^TestDriver(_Mounted)?$/^Random$",        // the sources; the root package has as many
+	"internal/fswalk":   "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long
 	"layer": "^TestApply_(Again|Canceled|Deep)$|^TestCompression_RoundTrip$" + // asks no kernel
 		"|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$",
 	"naive":   "^TestConformance_LiveMount$/^(ext4|xfs)$",
