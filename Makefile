@@ -7,7 +7,7 @@ PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-vm kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build test test-integration-containerd test-vm kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -17,6 +17,10 @@ build: ## build the command, ./overlaydiff
 
 test: ## run every check and test; as root, all of them
 	testenv/test.sh
+
+test-integration-containerd: ## test the containerd plugins, in a containerd 2 and Debian's; minutes; root
+	integration/containerd/test.sh
+	integration/containerd.sh
 
 test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=regexp, SLICE=1 for a part
 	testenv/install.sh vm
