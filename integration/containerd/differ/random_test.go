@@ -99,13 +99,12 @@ func (r *random) committed(tb testing.TB, v difftest.View) error {
 		return err
 	}
 	v.New, v.Stack = v.Old, whole
-	v.Old = parent.Lower[0]
-	if len(parent.Lower) > 1 {
-		o := mountOptions(parent)
-		o.Lower = nil
-		v.Old = testenv.Mount(tb, testenv.Overlay{Lower: parent.Lower, Options: o.String()})
-		defer testenv.Unmount(tb, v.Old)
-	}
+	o := mountOptions(parent)
+	o.Lower = nil
+	// An empty layer, since an overlay needs two: bound, a layer would show what marks
+	// something in an overlay.
+	v.Old = testenv.Mount(tb, testenv.Overlay{Lower: append(parent.Lower[:len(parent.Lower):len(parent.Lower)], tb.TempDir()), Options: o.String()})
+	defer testenv.Unmount(tb, v.Old)
 	r.did["committed"]++
 	return v.Replay(ctx, difftest.Layer{Archive: tar}, replay(ctx))
 }
