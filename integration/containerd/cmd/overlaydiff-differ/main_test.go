@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -32,9 +33,13 @@ import (
 // then ends. The main thread can't: from here on no test runs on it.
 func init() { runtime.LockOSThread() }
 
+// serverEnv makes the test's binary the program itself.
+const serverEnv = "OVERLAYDIFF_TEST_SERVER"
+
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == workerName {
-		main() // a test binary is its own worker
+	if len(os.Args) > 1 && os.Args[1] == workerName || os.Getenv(serverEnv) != "" {
+		os.Unsetenv(serverEnv)
+		main() // a test binary is its own worker, and the server of TestHandedOver
 		return
 	}
 	testenv.Main(m)
@@ -100,6 +105,63 @@ func TestServe(t *testing.T) {
 	}
 	if _, err := os.Stat(s.address); !os.IsNotExist(err) {
 		t.Errorf("the socket is still there: error %v", err)
+	}
+}
+
+// TestHandedOver: with a socket of systemd's, calls wait while a killed server is
+// started again.
+func TestHandedOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	socket, err := l.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	start := func() *exec.Cmd {
+		cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" -address /none -containerd /none`, os.Args[0])
+		cmd.Env = append(os.Environ(), serverEnv+"=1")
+		cmd.ExtraFiles = []*os.File{socket}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	conn, err := dial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d := diffproxy.NewDiffApplier(diffapi.NewDiffClient(conn)).(diff.Comparer)
+	ask := func() error { _, err := d.Compare(t.Context(), nil, nil); return err }
+
+	first := start()
+	if err := ask(); !errdefs.IsNotImplemented(err) {
+		t.Errorf("error %v, want that it is declined", err)
+	}
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait()
+	answer := make(chan error)
+	go func() { answer <- ask() }()
+	time.Sleep(100 * time.Millisecond) // nobody is there
+	second := start()
+	if err := <-answer; !errdefs.IsNotImplemented(err) {
+		t.Errorf("started again: error %v, want that it is declined", err)
+	}
+	if err := second.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("ended by SIGTERM: %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the socket, which is systemd's, is gone: %v", err)
 	}
 }
 
