@@ -26,8 +26,9 @@ import (
 )
 
 const (
-	// verdictWithin is how long after a broken connection a worker has to be gone.
-	verdictWithin = 5 * time.Second
+	// verdictWithin is how long after its connection broke a killed worker is gone: the
+	// kernel closes files last.
+	verdictWithin = time.Second
 	// endWithin is what a worker gets to give up what it does.
 	endWithin = 15 * time.Second
 )
@@ -172,13 +173,19 @@ func (w *process) gone() bool {
 
 // endedOver reports whether a call failed because the worker has ended.
 func (w *process) endedOver(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || !errdefs.IsUnavailable(err) && !errors.Is(err, context.Canceled) {
+	wait := verdictWithin
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case errors.Is(err, context.Canceled): // not by the caller: Close has it give up
+		wait += endWithin
+	case !errdefs.IsUnavailable(err): // as a broken connection is, but not only that
 		return false
 	}
 	select {
 	case <-w.done:
 		return true
-	case <-time.After(verdictWithin):
+	case <-time.After(wait):
 		return false
 	}
 }
