@@ -180,7 +180,7 @@ restarted() {
 refused() {
   ! wait "$client" || wrong "$1: the comparison succeeded"
   echo "$1: ctr says: $(tail -n 1 "$work/slow.error")"
-  { wait "$server" || true; } 2>/dev/null
+  wait "$server" || true
 }
 
 killed() {
@@ -263,14 +263,14 @@ commit() {
 }
 
 snapshotter() {
-  local config=$node/run/one.toml upper size inodes key
+  local config=$node/run/one.toml
   [ -e "$work/oci.tar" ] || make_image
   [ -x "$bin/overlaydiff-differ" ] || build
   start_plugin "$node/run/containerd.sock"
   {
     printf 'root = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' "$node/var/lib/containerd" "$node/run/containerd"
     sed "s|/run/overlaydiff/differ.sock|$plugin|" contrib/containerd/config-1.toml
-    printf '[grpc]\naddress = "%s"\n' "$node/run/containerd.sock"
+    printf '[grpc]\naddress = "%s"\n[plugins."io.containerd.internal.v1.opt"]\npath = "%s"\n' "$node/run/containerd.sock" "$node/opt"
   } >"$config"
   daemon "$work/containerd.log" "$node/run/containerd.sock" containerd --config "$config"
   containerd=$!
@@ -279,17 +279,25 @@ snapshotter() {
   containerd_cmd images import --snapshotter overlaydiff "$work/oci.tar" >/dev/null
   OPTS=(--snapshotter overlaydiff)
   run_containerd made /bin/sh -c 'cat /data/1/1/0 >/new; echo more >>/data/3/3/3; echo x >/tmp/x'
-  for key in made $(containerd_cmd snapshots --snapshotter overlaydiff ls | awk '/ Committed/ { print $1 }'); do
-    read -r _ size inodes <<<"$(containerd_cmd snapshots --snapshotter overlaydiff usage -b "$key" | tail -n 1)"
-    if [ "$key" = made ]; then
-      upper=$(containerd_cmd snapshots --snapshotter overlaydiff mounts /nowhere made | sed -E 's/.*upperdir=([^, ]*).*/\1/')
-      "$work/overlaydiff" usage --json --lower "$work" --upper "$upper" >"$work/usage.json"
-      [ "$size $inodes" = "$(field "$work/usage.json" disk_bytes) $(field "$work/usage.json" inodes)" ] || wrong "$key: ctr says $size bytes, $inodes inodes; overlaydiff says $(cat "$work/usage.json")"
-    fi
-    echo "ctr snapshots usage: ${key:0:20}: $size bytes, $inodes inodes"
-  done
+  theirs | tee "$work/theirs"
+  ours >"$work/ours"
+  if diff <(awk '{ print $2, $3 }' "$work/theirs" | sort) <(sort "$work/ours"); then echo "overlaydiff says the same"; else wrong "overlaydiff says something else"; fi
   end "$containerd"
   end "$server"
+}
+snapshots() { containerd_cmd snapshots --snapshotter overlaydiff "$@"; }
+# theirs: key, bytes and inodes of each snapshot, as containerd has them.
+theirs() {
+  local key
+  for key in $(snapshots ls | awk 'NR > 1 { print $1 }'); do snapshots usage -b "$key" | tail -n 1; done
+}
+# ours: bytes and inodes of the layers of the container "made".
+ours() {
+  local dir
+  for dir in $(snapshots mounts /nowhere made | sed -E 's/.*upperdir=([^, ]*).*lowerdir=([^, ]*).*/\1:\2/' | tr : ' '); do
+    "$work/overlaydiff" usage --json --lower "$work" --upper "$dir" >"$work/usage.json"
+    echo "$(field "$work/usage.json" disk_bytes) $(field "$work/usage.json" inodes)"
+  done
 }
 
 for part in "${parts[@]}"; do

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Tests the containerd plugins: containerd's suite for snapshotters among them.
-# Root; some minutes, the first build included. Arguments go to go test.
+# Root; some minutes, the first build included. Arguments go to go test; on another
+# kernel, with vmrun as its comment says:
+#
+#   CGO_ENABLED=0 integration/containerd/test.sh -exec "vmrun -kernel 5.10"
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots/testsuite"
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/testenv"
@@ -147,6 +148,9 @@ func TestHandedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = first.Wait()
+	for conn.GetState() == connectivity.Ready { // a call that comes before that is noticed fails
+		time.Sleep(time.Millisecond)
+	}
 	answer := make(chan error)
 	go func() { answer <- ask() }()
 	time.Sleep(100 * time.Millisecond) // nobody is there
