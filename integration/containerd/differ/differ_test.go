@@ -270,6 +270,10 @@ func TestCompare_declines(t *testing.T) {
 			t.Errorf("%s: error %v, want one that matches ErrNotImplemented", c.what, err)
 		}
 	}
+	testenv.Tree(t, s.Lower[0], "dir . xattr.trusted.overlay.opaque=x")
+	if _, err := New(store, lm, Options{}).Compare(ctx, bound(s.Lower[1], "ro"), below(s)); !errdefs.IsNotImplemented(err) {
+		t.Errorf("a committed layer with xattr whiteouts: error %v, want one that matches ErrNotImplemented", err)
+	}
 	noUploads(ctx, t, store)
 }
 

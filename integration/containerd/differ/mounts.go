@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff"
 	odiff "github.com/overlaydiff/overlaydiff/diff"
@@ -51,6 +52,9 @@ func stackOf(lower, upper []mount.Mount) (odiff.Stack, error) {
 	if s.Upper == "" { // of a committed snapshot: the index is of no account in a lower layer
 		s.Upper, s.Lower = s.Lower[0], s.Lower[1:]
 		s.Features.Index, s.Features.NFSExport = false, false
+		if hasXattrWhiteouts(s) {
+			return s, decline("compare %s: it has whiteouts that only lower layers can have", s.Upper)
+		}
 	}
 	below, err := layersOf(lower, s.Features)
 	if err != nil {
@@ -60,6 +64,19 @@ func stackOf(lower, upper []mount.Mount) (odiff.Stack, error) {
 		return s, decline("compare %s: the snapshot to compare with is not the one below it", s.Upper)
 	}
 	return s, nil
+}
+
+// hasXattrWhiteouts reports whether the upper directory is marked as a layer with
+// whiteouts that are extended attributes, which the kernel (6.7) heeds in lower
+// layers only.
+func hasXattrWhiteouts(s odiff.Stack) bool {
+	mark := "trusted.overlay.opaque"
+	if s.Features.UserXattr {
+		mark = "user.overlay.opaque"
+	}
+	value := make([]byte, 1)
+	n, err := unix.Getxattr(s.Upper, mark, value)
+	return err == nil && string(value[:n]) == "x"
 }
 
 // layersOf returns the layers that a mount shows, of which a single one is bound.
