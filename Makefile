@@ -7,16 +7,20 @@ PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-vm test-integration kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build test test-vm test-integration test-integration-containerd kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the command, ./overlaydiff
 	go build -trimpath -o overlaydiff ./cmd/overlaydiff
 
 test: ## run every check and test; as root, all of them
 	testenv/test.sh
+
+test-integration-containerd: ## test the containerd plugins, in a containerd 2 and Debian's; minutes; root
+	integration/containerd/test.sh
+	integration/containerd.sh
 
 test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=regexp, SLICE=1 for a part
 	testenv/install.sh vm
