@@ -70,7 +70,7 @@ type Dir struct {
 // Root returns a root of the pool: the directory that is open as fd, which
 // stays the caller's. display names it in errors.
 func (p *Pool) Root(fd int, display string) *Dir {
-	d := &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd, moved: true}
+	d := &Dir{pool: p, name: strings.TrimSuffix(display, "/"), fd: fd}
 	d.users.Store(1)
 	return d
 }
@@ -322,6 +322,18 @@ func (p *Pool) shrink() bool {
 	return freed
 }
 
+// forget closes d, which nobody uses any more.
+func (p *Pool) forget(d *Dir) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.fd >= 0 {
+		d.unlink()
+		sys.Close(d.fd)
+		d.fd = -1
+		p.open--
+	}
+}
+
 // evict takes the directory that was unused longest out of the pool and returns
 // its descriptor, -1 if all are in use. The pool is locked.
 func (p *Pool) evict() (fd int) {
@@ -395,6 +407,17 @@ func (l *listing) free() {
 
 // Visit calls visit with every entry of d, see [sys.ReadDir].
 func (d *Dir) Visit(visit func(entry sys.Dirent) bool) error {
+	if d.parent == nil {
+		// Other pools may have the same descriptor for their root, and it has one offset.
+		own := d.Child(".", 0, 0)
+		err := own.visit(visit)
+		d.pool.forget(own)
+		return err
+	}
+	return d.visit(visit)
+}
+
+func (d *Dir) visit(visit func(entry sys.Dirent) bool) error {
 	return d.Use(func(fd int) error {
 		d.listing.Lock()
 		defer d.listing.Unlock()
