@@ -27,7 +27,8 @@ apt=(-o Dir::Etc::sourcelist=- -o Dir::Etc::sourceparts="$root/parts" -o Dir::St
 # mirror [-v] security: the first address of this machine's sources that is for
 # security updates, or with -v one that is not.
 mirror() {
-  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep "$@" -m 1
+  local all # not a pipe: grep goes at the first line, and apt-get would fail
+  all=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages') && grep "$@" -m 1 <<<"$all"
 }
 
 # sources names the suites with small indexes only: the security suites have
