@@ -120,7 +120,9 @@ func (d *Dir) DisplayPath(name string) string {
 		parts = append(parts, name)
 	}
 	for ; d != nil; d = d.parent {
-		parts = append(parts, d.name)
+		if d.name != "." { // see [Dir.Visit]
+			parts = append(parts, d.name)
+		}
 	}
 	slices.Reverse(parts)
 	if path := strings.Join(parts, "/"); path != "" {

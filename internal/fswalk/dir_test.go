@@ -144,3 +144,37 @@ func TestSwappedDirectoryIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// Two pools list one descriptor, the one while the other does, and leave none open.
+func TestRootsShareADescriptor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "root")
+	for i := range 3 {
+		if err := os.MkdirAll(fmt.Sprintf("%s/%d", dir, i), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := openRoot(t, NewPool(8), dir)
+	second := NewPool(8).Root(first.fd, dir)
+	fds, seen := openDescriptors(t), 0
+	err := first.Visit(func(sys.Dirent) bool {
+		seen++
+		list, err := second.List()
+		if err != nil || len(list) != 3 {
+			t.Errorf("the other lists %v, %v", list, err)
+		}
+		return true
+	})
+	if err != nil || seen != 3 {
+		t.Errorf("%d entries, %v", seen, err)
+	}
+	if n := openDescriptors(t); n != fds {
+		t.Errorf("%d descriptors are open, %d were before", n, fds)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	var at *os.PathError
+	if _, err := first.List(); !errors.As(err, &at) || at.Path != dir {
+		t.Errorf("of a removed root: %v", err)
+	}
+}
