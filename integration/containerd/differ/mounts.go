@@ -17,6 +17,7 @@ import (
 	"github.com/overlaydiff/overlaydiff"
 	odiff "github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // open opens the comparison of two mounts.
@@ -70,12 +71,8 @@ func stackOf(lower, upper []mount.Mount) (odiff.Stack, error) {
 // whiteouts that are extended attributes, which the kernel (6.7) heeds in lower
 // layers only.
 func hasXattrWhiteouts(s odiff.Stack) bool {
-	mark := "trusted.overlay.opaque"
-	if s.Features.UserXattr {
-		mark = "user.overlay.opaque"
-	}
 	value := make([]byte, 1)
-	n, err := unix.Getxattr(s.Upper, mark, value)
+	n, err := unix.Getxattr(s.Upper, whiteout.NamespaceOf(s.Features).Opaque, value)
 	return err == nil && string(value[:n]) == "x"
 }
 
