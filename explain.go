@@ -10,6 +10,7 @@ import (
 type engine interface {
 	diff.Carrier
 	Explain(ctx context.Context, path string, opts diff.Options) (diff.Explanation, error)
+	Look(ctx context.Context, path string, opts diff.Options, use func(from, to *diff.Seen) error) error
 }
 
 // Explain tells why a path is or is not among the changes. The path is absolute

@@ -144,18 +144,36 @@ func (d *Diff) Size(ctx context.Context) (int64, error) {
 	return diff.Size(ctx, d.engine, d.walkOptions())
 }
 
-// CopyUps tells which files of the upper directory need not be there whole. With
+// CopyUps sums up which files of the upper directory need not be there whole. With
 // [diff.ContentNever] in Options.Content it reads none of them and judges by size
 // and modification time. Only the native engine sees the layers: with another, the
 // error matches [diff.ErrUnsupported].
 func (d *Diff) CopyUps(ctx context.Context) (diff.CopyUps, error) {
-	e, ok := d.engine.(*native.Engine)
-	if !ok {
-		return diff.CopyUps{}, &diff.UnsupportedError{
-			Op: "find copy-ups", Reason: "the naive engine sees views and no layers: " + d.reason,
-		}
+	e, err := d.layered()
+	if err != nil {
+		return diff.CopyUps{}, err
 	}
 	return e.CopyUps(ctx, d.walkOptions())
+}
+
+// Waste returns what the layers hold although the new view does not need it, in
+// path order: what CopyUps sums up, and what was deleted and stays in the lower
+// layers. An error is the last element. Content and errors are as for CopyUps.
+func (d *Diff) Waste(ctx context.Context) iter.Seq2[diff.Waste, error] {
+	e, err := d.layered()
+	if err != nil {
+		return func(yield func(diff.Waste, error) bool) { yield(diff.Waste{}, err) }
+	}
+	return e.Waste(ctx, d.walkOptions())
+}
+
+func (d *Diff) layered() (*native.Engine, error) {
+	if e, ok := d.engine.(*native.Engine); ok {
+		return e, nil
+	}
+	return nil, &diff.UnsupportedError{
+		Op: "find what is wasted", Reason: "the naive engine sees views and no layers: " + d.reason,
+	}
 }
 
 // Close frees what the diff holds open.

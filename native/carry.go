@@ -34,7 +34,8 @@ func (w *walk) carry(n *node, at place, from, to *object, f *found) {
 // place is where a name is looked up.
 type place struct {
 	parent merged
-	name   string
+	name   string // "": the root itself
+	inOld  bool   // in the old view
 }
 
 // payload is a [diff.Payload] of what a view shows at a place.
@@ -54,13 +55,16 @@ func (w *walk) payload(at place, o *object) *payload {
 
 // Again looks the name up anew. It implements [diff.Payload].
 func (p *payload) Again() (diff.Entry, diff.Payload, error) {
+	if p.at.name == "" {
+		return p.Payload.Again()
+	}
 	l := lookup{resolver: &p.walk.resolver}
 	var a attempt
 	var o *object
 	var err error
 	for again := true; again; again = a.again(err) {
 		l.reset()
-		o, err = l.resolve(p.at.parent, p.at.name, true)
+		o, err = l.resolve(p.at.parent, p.at.name, !p.at.inOld)
 	}
 	switch {
 	case err != nil:

@@ -58,6 +58,7 @@ type explaining struct {
 	trace  *trace
 	lookup *lookup  // of the last name
 	node   node     // in which the next name is looked up
+	parent node     // in which the last one was
 	names  []string // that were looked up
 	found  []both   // what was found: the roots, then at each name
 }
@@ -84,7 +85,7 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	v.node = node{}
+	v.parent, v.node = v.node, node{}
 	if from != nil {
 		v.node.old = from.dirs.lowers
 	}

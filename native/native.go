@@ -156,7 +156,7 @@ type walk struct {
 	resolver
 	opts    diff.Options
 	want    *diff.Want
-	copyUps *copyUps // nil unless they are asked for, instead of changes
+	waste   *waste // nil unless it is asked for, instead of changes
 	lookups sync.Pool
 }
 
@@ -172,6 +172,9 @@ type node struct {
 	// hides: it, or one above, hides the old view's directory, and what is in it is
 	// carried also if it did not change.
 	hides bool
+	// gone: it was deleted, and new is what the old view had. Only a walk for waste
+	// has such nodes.
+	gone bool
 	// names of the directory that this node is about; nil: all that there are.
 	some []name
 }
@@ -193,7 +196,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	}
 	if len(names) > fswalk.Share {
 		for part := range slices.Chunk(names, fswalk.Share) {
-			out.Child(node{path: n.path, old: n.old, new: n.new, hides: n.hides, some: part})
+			out.Child(node{path: n.path, old: n.old, new: n.new, hides: n.hides, gone: n.gone, some: part})
 		}
 		return nil
 	}
@@ -342,9 +345,9 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 	}
 	switch {
 	case w.want != nil:
-		w.carry(n, place{n.view(nm), nm.name}, from, to, &f)
-	case w.copyUps != nil:
-		w.copyUps.note(from, to, &f)
+		w.carry(n, place{parent: n.view(nm), name: nm.name}, from, to, &f)
+	case w.waste != nil:
+		w.waste.note(n, path, from, to, &f)
 	}
 	return f, nil
 }
@@ -359,7 +362,7 @@ func (n *node) view(nm name) merged {
 
 // resolveBoth looks one name up in both views.
 func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
-	if to, err = l.resolve(n.view(nm), nm.name, true); err != nil {
+	if to, err = l.resolve(n.view(nm), nm.name, !n.gone); err != nil {
 		return nil, nil, err
 	}
 	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)

@@ -54,6 +54,18 @@ func Explain(path string, v Views) (x diff.Explanation, err error) {
 	return x, conclude(&x, v, from, to)
 }
 
+// Descend looks up a path, a clean one: what v found last is then what is there.
+func Descend(path string, v Views) error {
+	_, _, err := v.Next("")
+	for name := range strings.SplitSeq(path[1:], "/") {
+		if err != nil || name == "" {
+			break
+		}
+		_, _, err = v.Next(name)
+	}
+	return err
+}
+
 func isDir(r *Ref) bool { return r != nil && r.IsDir() }
 
 func notDir(path string, from, to *Ref) (*diff.NotDir, error) {

@@ -1,14 +1,17 @@
 package native_test
 
 import (
+	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pkg/xattr"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -120,5 +123,113 @@ func TestCopyUps_Random(t *testing.T) {
 		if d := cmp.Diff(slowCopyUps(t, o, v.old), copyUps(t, o.stack, diff.ContentAuto)); d != "" {
 			t.Errorf("%q: copy-ups (-files +engine):\n%s\n%s", options, d, c)
 		}
+	}
+}
+
+func wasteOf(t *testing.T, s diff.Stack) []diff.Waste {
+	t.Helper()
+	e, err := native.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	var list []diff.Waste
+	for w, err := range e.Waste(t.Context(), diff.Options{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+func TestWaste(t *testing.T) {
+	dir := testenv.Scratch(t, testenv.Tmpfs)
+	o := layers{
+		options: "metacopy=off,redirect_dir=on", upper: "dir .",
+		lower: []string{"file d/f size=100; file d/sub/g size=10; link d/sub/h d/f; file e size=7; file k size=3; link l k; file mode size=20; file same size=4; file to/x size=50; file w size=9; file m/f size=30"},
+	}.make(t, dir)
+	v := o.mount(t)
+	testenv.Do(t, v.new, "rmtree d", "unlink e", "unlink k", "chmod l 0600", "chmod mode 0600", "open same", "rmtree to", "create to x",
+		"write w 123456789", "rename m n")
+	want := []diff.Waste{
+		{Kind: diff.Deleted, Path: "/d", Bytes: 110},
+		{Kind: diff.Deleted, Path: "/e", Bytes: 7},
+		{Kind: diff.Deleted, Path: "/k", Bytes: 3},
+		{Kind: diff.MetadataOnly, Path: "/l", What: diff.WhatMode, Bytes: 3},
+		{Kind: diff.Deleted, Path: "/m", Bytes: 30},
+		{Kind: diff.MetadataOnly, Path: "/mode", What: diff.WhatMode, Bytes: 20},
+		{Kind: diff.Unchanged, Path: "/same", Bytes: 4},
+		{Kind: diff.Deleted, Path: "/to", Bytes: 50},
+	}
+	if d := cmp.Diff(want, wasteOf(t, o.stack)); d != "" {
+		t.Errorf("waste (-want +got):\n%s", d)
+	}
+}
+
+// slowDeleted is what was deleted, by the size that the old view shows.
+func slowDeleted(t *testing.T, o overlay, old string) (list []diff.Waste) {
+	t.Helper()
+	seen := map[uint64]bool{}
+	sizeOf := func(root string) (sum int64) {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			info, err := d.Info()
+			if errors.Is(err, fs.ErrNotExist) { // overlayfs lists names that it does not find
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			st, _ := info.Sys().(*syscall.Stat_t)
+			if st.Nlink < 2 || !seen[st.Ino] {
+				sum += info.Size()
+			}
+			seen[st.Ino] = true
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	err := each(t.Context(), o.stack, diff.Options{}, func(c diff.Change) {
+		was, err := os.Lstat(filepath.Join(old, c.Path))
+		if c.Kind == diff.Delete || c.What == diff.WhatType && err == nil && was.IsDir() {
+			list = append(list, diff.Waste{Kind: diff.Deleted, Path: c.Path, Bytes: sizeOf(filepath.Join(old, c.Path))})
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestWaste_Random(t *testing.T) {
+	seed := rand.Uint64N(1 << 48)
+	t.Logf("seed %d", seed)
+	deleted := 0
+	for i := range uint64(40) {
+		options := []string{"", "redirect_dir=on,metacopy=on", "index=on", "redirect_dir=on"}[i%4]
+		c := testenv.Random(seed+i, options)
+		dir := testenv.Scratch(t, testenv.Tmpfs)
+		o := overlay{options: options, stack: diff.Stack{
+			Lower: c.Lowers(t, dir), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Features: featuresOf(t, options),
+		}}
+		v := o.mount(t)
+		if err := testenv.Attempt(v.new, c.Upper()); err != nil {
+			t.Fatal(err)
+		}
+		want := slowDeleted(t, o, v.old)
+		deleted += len(want)
+		got := slices.DeleteFunc(wasteOf(t, o.stack), func(w diff.Waste) bool { return w.Kind != diff.Deleted })
+		if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%q: deleted (-files +engine):\n%s\n%s", options, d, c)
+		}
+	}
+	if deleted == 0 {
+		t.Error("nothing was deleted")
 	}
 }
