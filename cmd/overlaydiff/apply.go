@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
 
@@ -109,15 +110,15 @@ func runApply(cmd *cobra.Command, to string, opts layer.ApplyOptions, file strin
 		{"digest", done.Digest.String()},
 		{"DiffID", done.DiffID.String()},
 		{"compression", string(done.Compression)},
-		{"entries", count(done.Entries)},
-		{"bytes of files", bytes(done.Bytes)},
-		{"whiteouts", count(done.Whiteouts)},
+		{"entries", human.Count(done.Entries)},
+		{"bytes of files", human.ExactBytes(done.Bytes)},
+		{"whiteouts", human.Count(done.Whiteouts)},
 	}
 	if done.Skipped > 0 {
-		rows = append(rows, []string{"left out", count(done.Skipped)})
+		rows = append(rows, []string{"left out", human.Count(done.Skipped)})
 	}
 	if done.Inexpressible > 0 {
-		rows = append(rows, []string{"can't be said", count(done.Inexpressible)})
+		rows = append(rows, []string{"can't be said", human.Count(done.Inexpressible)})
 	}
 	return printTable(cmd.OutOrStdout(), rows)
 }

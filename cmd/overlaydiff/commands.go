@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/node"
 )
@@ -79,7 +80,7 @@ func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, chang
 	status.done()
 	if n := d.Raced(); n > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s while they were read; the list has what was seen of them\n",
-			plural(n, "entry vanished or changed", "entries vanished or changed"))
+			human.Plural(n, "entry vanished or changed", "entries vanished or changed"))
 	}
 	return nil
 }
@@ -122,9 +123,9 @@ takes on disk.`,
 				}{n, d.Engine(), d.Reason(), d.Raced()})
 			}
 			return printTable(cmd.OutOrStdout(), [][]string{
-				{"size", bytes(n)},
+				{"size", human.ExactBytes(n)},
 				{"engine", d.Engine() + " (" + oneLine(d.Reason()) + ")"},
-				{"raced", count(d.Raced())},
+				{"raced", human.Count(d.Raced())},
 			})
 		},
 	}
@@ -168,12 +169,12 @@ else; --upper DIR is enough to name it.`,
 				return printJSON(cmd, u)
 			}
 			return printTable(cmd.OutOrStdout(), [][]string{
-				{"size", bytes(u.Bytes)},
-				{"on disk", bytes(u.DiskBytes)},
-				{"inodes", count(u.Inodes)},
-				{"whiteouts", count(u.Whiteouts)},
-				{"opaque directories", count(u.OpaqueDirs)},
-				{"raced", count(u.Raced)},
+				{"size", human.ExactBytes(u.Bytes)},
+				{"on disk", human.ExactBytes(u.DiskBytes)},
+				{"inodes", human.Count(u.Inodes)},
+				{"whiteouts", human.Count(u.Whiteouts)},
+				{"opaque directories", human.Count(u.OpaqueDirs)},
+				{"raced", human.Count(u.Raced)},
 			})
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
@@ -50,7 +51,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	out := d.cmd.OutOrStdout()
 	fmt.Fprintf(out, "An overlay over %s is mounted", diff.QuotePath(d.lower))
 	if d.hidden > 0 {
-		fmt.Fprintf(out, ", without %s that this user can't read", plural(int64(d.hidden), "directory", "directories"))
+		fmt.Fprintf(out, ", without %s that this user can't read", human.Plural(int64(d.hidden), "directory", "directories"))
 	}
 	fmt.Fprint(out, ".\nThrough the mount, this is done:\n\n")
 	var rows [][]string
@@ -100,7 +101,7 @@ func (d *demo) compare(ctx context.Context, stack diff.Stack) error {
 	if err := printTable(out, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nThe upper directory holds %s in %s.\n\n", bytes(usage.Bytes), plural(usage.Inodes, "inode", "inodes"))
+	fmt.Fprintf(out, "\nThe upper directory holds %s in %s.\n\n", human.ExactBytes(usage.Bytes), human.Plural(usage.Inodes, "inode", "inodes"))
 	if err := printAnswers(out, fast, slow); err != nil {
 		return err
 	}
@@ -117,13 +118,13 @@ func printAnswers(out io.Writer, fast, slow answer) error {
 		if r < 10 {
 			return fmt.Sprintf("%.1f times", r)
 		}
-		return count(int64(r)) + " times"
+		return human.Count(int64(r)) + " times"
 	}
 	return printTable(out, [][]string{
 		{"", "native", "naive", "native is faster"},
-		{"changes", count(int64(len(fast.changes))), count(int64(len(slow.changes))), ""},
+		{"changes", human.Count(int64(len(fast.changes))), human.Count(int64(len(slow.changes))), ""},
 		{"  time", duration(fast.listTime), duration(slow.listTime), ratio(fast.listTime, slow.listTime)},
-		{"size", bytes(fast.size), bytes(slow.size), ""},
+		{"size", human.ExactBytes(fast.size), human.ExactBytes(slow.size), ""},
 		{"  time", duration(fast.sizeTime), duration(slow.sizeTime), ratio(fast.sizeTime, slow.sizeTime)},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
@@ -222,7 +223,7 @@ func (r *explanation) thing(p *diff.Place) string {
 	if e := p.Seen; e != nil {
 		switch e.Type {
 		case diff.File:
-			text += ", " + shortBytes(e.Size)
+			text += ", " + human.Bytes(e.Size)
 		case diff.Char, diff.Block:
 			text += " " + e.Device()
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
@@ -184,10 +185,10 @@ func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.D
 		{"media type", done.Descriptor.MediaType},
 		{"digest", done.Descriptor.Digest.String()},
 		{"DiffID", done.DiffID.String()},
-		{"size", bytes(done.Descriptor.Size)},
-		{"uncompressed", bytes(done.Bytes)},
-		{"entries", count(done.Entries)},
-		{"whiteouts", count(done.Whiteouts)},
+		{"size", human.ExactBytes(done.Descriptor.Size)},
+		{"uncompressed", human.ExactBytes(done.Bytes)},
+		{"entries", human.Count(done.Entries)},
+		{"whiteouts", human.Count(done.Whiteouts)},
 	})
 }
 
@@ -195,7 +196,7 @@ func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.D
 func (e *exportFlags) remarks(cmd *cobra.Command, d *overlaydiff.Diff, done *layer.Exported) {
 	say := func(n int64, one, many, rest string) {
 		if n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s %s\n", plural(n, one, many), rest)
+			fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s %s\n", human.Plural(n, one, many), rest)
 		}
 	}
 	say(done.Inexpressible, "thing", "things", "can't be said by a layer and was left out (sockets, attributes taken off directories); -v names them")

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
@@ -125,7 +126,7 @@ func printLayers(cmd *cobra.Command, layers []layerJSON, asJSON bool) error {
 			}
 		}
 		rows = append(rows, []string{
-			l.Kind, shortBytes(l.Size), digestCell(l.ID + l.CacheID + l.SnapshotKey), digestCell(l.ChainID), digestCell(l.DiffID), diff.QuotePath(l.Dir),
+			l.Kind, human.Bytes(l.Size), digestCell(l.ID + l.CacheID + l.SnapshotKey), digestCell(l.ChainID), digestCell(l.DiffID), diff.QuotePath(l.Dir),
 		})
 	}
 	if asJSON {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/node"
 )
@@ -178,8 +179,8 @@ func (p *lister) table(found []node.Measured) error {
 	for _, m := range found {
 		rows = append(rows, []string{
 			shortID(m.ID), string(m.Runtime), cell(string(m.State), 12),
-			known(m.Err, m.SizeRw, shortBytes), known(errors.Join(m.Err, m.RootFsErr), m.SizeRootFs, shortBytes),
-			known(m.Err, m.Usage.Inodes, count), known(errors.Join(m.Err, m.CopyUpsErr), m.CopyUps.Bytes(), shortBytes),
+			known(m.Err, m.SizeRw, human.Bytes), known(errors.Join(m.Err, m.RootFsErr), m.SizeRootFs, human.Bytes),
+			known(m.Err, m.Usage.Inodes, human.Count), known(errors.Join(m.Err, m.CopyUpsErr), m.CopyUps.Bytes(), human.Bytes),
 			cell(shortImage(m.Image), 40), cell(m.Name, 1000), // last, since a name of one's own is needed whole
 		})
 	}
@@ -312,7 +313,7 @@ func (f *nodeFlags) printTop(cmd *cobra.Command, args []string, n int, asJSON bo
 			if h.Dir && h.Path != "/" {
 				path += "/"
 			}
-			rows = append(rows, []string{shortBytes(h.Bytes), shortBytes(h.DiskBytes), count(h.Inodes), path})
+			rows = append(rows, []string{human.Bytes(h.Bytes), human.Bytes(h.DiskBytes), human.Count(h.Inodes), path})
 		}
 	}
 	if asJSON {

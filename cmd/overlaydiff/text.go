@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -12,52 +11,9 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 )
-
-// bytes writes a size for people, with the exact number where that says more.
-func bytes(n int64) string {
-	if n < unit {
-		return shortBytes(n)
-	}
-	return shortBytes(n) + " (" + count(n) + " bytes)"
-}
-
-const unit = 1024
-
-func shortBytes(n int64) string {
-	if n < unit {
-		return count(n) + " B"
-	}
-	f, i := float64(n)/unit, 0
-	for ; f >= unit && i < 5; i++ {
-		f /= unit
-	}
-	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[i])
-}
-
-// count writes a number with separators: 1,234,567.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	sign := ""
-	if s[0] == '-' {
-		sign, s = "-", s[1:]
-	}
-	var b strings.Builder
-	for i, c := range s {
-		if i > 0 && (len(s)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(c)
-	}
-	return sign + b.String()
-}
-
-func plural(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + many
-}
 
 func duration(d time.Duration) string {
 	switch {
@@ -145,12 +101,12 @@ func (s *statusLine) show(doing string) {
 		s.mu.Unlock()
 		line := fmt.Sprintf("%s, %.0f s", doing, time.Since(start).Seconds())
 		if all > 0 {
-			line += fmt.Sprintf(", %s of %s", count(seen), count(all))
+			line += fmt.Sprintf(", %s of %s", human.Count(seen), human.Count(all))
 		} else if seen > 0 {
-			line += ", " + plural(seen, "change", "changes")
+			line += ", " + human.Plural(seen, "change", "changes")
 		}
 		if size > 0 {
-			line += ", " + shortBytes(size)
+			line += ", " + human.Bytes(size)
 		}
 		fmt.Fprintf(s.w, "\r%s\x1b[K", line)
 	}

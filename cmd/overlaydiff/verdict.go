@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
@@ -118,7 +119,7 @@ func (r *explanation) whyNot() string {
 	case r.New.Type != diff.File:
 		return longLayer(l.Kind, l.Number) + " has a copy that is equal to the lower one (copy-up without a change)"
 	}
-	return longLayer(l.Kind, l.Number) + " has a copy that is equal to the lower one (copy-up without a change, " + shortBytes(r.New.Size) + ")"
+	return longLayer(l.Kind, l.Number) + " has a copy that is equal to the lower one (copy-up without a change, " + human.Bytes(r.New.Size) + ")"
 }
 
 // moved reports whether the old view shows another place than l's.
@@ -174,7 +175,7 @@ func (r *explanation) remarks() []string {
 		say(d.Name != "", "%s never counts: it is bound to the inode or chosen anew when a file is copied up.", d.Name)
 	}
 	if one != nil && !isDir && one.Nlinks > 1 {
-		say(true, "The inode has %s names (hard links); each is listed, or not, by itself.", count(int64(one.Nlinks)))
+		say(true, "The inode has %s names (hard links); each is listed, or not, by itself.", human.Count(int64(one.Nlinks)))
 	}
 	for _, l := range r.Layers {
 		if p := l.New; p != nil && p.Content && !p.Metadata {

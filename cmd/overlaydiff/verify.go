@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
@@ -83,7 +84,7 @@ func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *o
 	out := cmd.OutOrStdout()
 	verdict := "equal: the layer gives the new view again"
 	if !v.Equal {
-		verdict = "different at " + plural(v.Differ, "path", "paths")
+		verdict = "different at " + human.Plural(v.Differ, "path", "paths")
 	}
 	if _, err := fmt.Fprintln(out, verdict); err != nil {
 		return err
@@ -111,19 +112,19 @@ func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *o
 			return err
 		}
 		if l.more > 0 {
-			fmt.Fprintf(out, "  and %s more\n", count(l.more))
+			fmt.Fprintf(out, "  and %s more\n", human.Count(l.more))
 		}
 	}
 	if err := printTable(out, [][]string{
 		{"DiffID", v.Applied.DiffID.String()},
-		{"entries", count(v.Applied.Entries)},
-		{"bytes of files", bytes(v.Applied.Bytes)},
+		{"entries", human.Count(v.Applied.Entries)},
+		{"bytes of files", human.ExactBytes(v.Applied.Bytes)},
 	}); err != nil {
 		return err
 	}
 	if n := d.Raced(); n > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s while they were read: what differs may be that; stop or freeze what writes there and try again\n",
-			plural(n, "entry vanished or changed", "entries vanished or changed"))
+			human.Plural(n, "entry vanished or changed", "entries vanished or changed"))
 	}
 	return nil
 }

@@ -54,9 +54,15 @@ floor facade
 floor on the facade
 	internal/node:     . diff mountutil native stores
 	integration/graph: . diff layer
+	internal/survey:   . diff
+
+floor beside the command
+	cmd/overlaydiff/internal/human:
+
+floor screens and pages
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human internal/survey github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 

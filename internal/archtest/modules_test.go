@@ -32,10 +32,10 @@ func TestModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	top := rules[importPath("cmd/overlaydiff")].floor
+	command := rules[importPath("cmd/overlaydiff/internal/human")].floor
 	var library []string
 	for path, r := range rules {
-		if r.floor < top {
+		if r.floor < command {
 			library = append(library, path)
 		}
 	}

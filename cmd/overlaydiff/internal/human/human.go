@@ -1,0 +1,55 @@
+// Package human writes numbers for people.
+package human
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const unit = 1024
+
+// Bytes writes a size: 12 B, 3.4 MiB.
+func Bytes(n int64) string {
+	if n < unit {
+		return Count(n) + " B"
+	}
+	f, i := float64(n)/unit, 0
+	for ; f >= unit && i < 5; i++ {
+		f /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[i])
+}
+
+// ExactBytes writes a size, with the exact number where that says more.
+func ExactBytes(n int64) string {
+	if n < unit {
+		return Bytes(n)
+	}
+	return Bytes(n) + " (" + Count(n) + " bytes)"
+}
+
+// Count writes a number with separators: 1,234,567.
+func Count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	sign := ""
+	if s[0] == '-' {
+		sign, s = "-", s[1:]
+	}
+	var b strings.Builder
+	for i, c := range s {
+		if i > 0 && (len(s)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return sign + b.String()
+}
+
+// Plural writes a number and what is counted.
+func Plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(n) + " " + many
+}
