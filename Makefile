@@ -1,19 +1,24 @@
 # The tests need no make: testenv/test.sh runs them all.
 
 CASES ?= 2500
+PREFIX ?= /usr/local
 COUNT ?= 5
 BENCH ?= .
 PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-vm test-integration test-integration-containerd kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build install test test-vm test-integration test-integration-containerd kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the command, ./overlaydiff
 	go build -trimpath -o overlaydiff ./cmd/overlaydiff
+
+install: build ## install command, man pages and shell completions below PREFIX=/usr/local
+	install -D -m 755 overlaydiff $(DESTDIR)$(PREFIX)/bin/overlaydiff
+	./overlaydiff man --to $(DESTDIR)$(PREFIX)/share
 
 test: ## run every check and test; as root, all of them
 	testenv/test.sh

@@ -19,6 +19,8 @@ import (
 func changesCommand() *cobra.Command {
 	var f stackFlags
 	var compat string
+	var tree, stat bool
+	var depth int
 	cmd := &cobra.Command{
 		Use:   "changes [flags] STACK",
 		Short: "List what was added (A), changed (C) and deleted (D)",
@@ -31,10 +33,19 @@ that can't be printed is a quoted Go string. With --json, each line is
 with "path_bytes" (base64) besides if the path is not UTF-8.
 
 With --compat docker, the directories above each change are listed as changed,
-too, as docker diff does.`,
+too, as docker diff does.
+
+With --tree, the changes are drawn as a tree, with what each adds to the layer in
+front: of a directory, all that changed in it. With --stat, each has a bar, and a
+tree that was added is one line.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if compat != "" && compat != "docker" {
+			switch {
+			case compat != "" && compat != "docker":
 				return usagef("--compat %s: changes can be listed as docker does, or without it", diff.QuotePath(compat))
+			case tree && stat, (tree || stat) && (f.json || compat != ""):
+				return usagef("--tree, --stat, --json and --compat don't go together: each is another way to show the changes")
+			case depth < 0 || depth > 0 && !tree:
+				return usagef("--depth says how far down --tree goes: a number, 1 or more")
 			}
 			f.kinds = !f.json
 			d, err := f.open(cmd.Context(), args)
@@ -42,6 +53,15 @@ too, as docker diff does.`,
 				return err
 			}
 			defer d.Close()
+			switch {
+			case tree:
+				return f.printSurvey(cmd, d, func(p *picture) error {
+					p.depth = depth
+					return p.tree()
+				})
+			case stat:
+				return f.printSurvey(cmd, d, (*picture).stat)
+			}
 			changes := d.Changes(cmd.Context())
 			if compat != "" {
 				changes = diff.WithParents(changes)
@@ -51,6 +71,9 @@ too, as docker diff does.`,
 	}
 	f.register(cmd)
 	cmd.Flags().StringVar(&compat, "compat", "", "list as `TOOL` does: docker")
+	cmd.Flags().BoolVar(&tree, "tree", false, "draw a tree with sizes")
+	cmd.Flags().IntVar(&depth, "depth", 0, "how many `LEVELS` of it; 0 is all")
+	cmd.Flags().BoolVar(&stat, "stat", false, "sizes with bars, an added tree in one line")
 	return cmd
 }
 
@@ -78,11 +101,15 @@ func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, chang
 		return err
 	}
 	status.done()
-	if n := d.Raced(); n > 0 {
+	noteRaced(cmd, d.Raced())
+	return nil
+}
+
+func noteRaced(cmd *cobra.Command, n int64) {
+	if n > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s while they were read; the list has what was seen of them\n",
 			human.Plural(n, "entry vanished or changed", "entries vanished or changed"))
 	}
-	return nil
 }
 
 // note says on standard error which engine answers, if that is not what one

@@ -54,6 +54,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
+	f.complete(cmd)
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {

@@ -119,6 +119,13 @@ func (s *statusLine) count() {
 	s.mu.Unlock()
 }
 
+// seenSoFar notes how many results there are.
+func (s *statusLine) seenSoFar(n int) {
+	s.mu.Lock()
+	s.seen = int64(n)
+	s.mu.Unlock()
+}
+
 // of notes how many results there will be.
 func (s *statusLine) of(n int) {
 	s.mu.Lock()

@@ -62,7 +62,7 @@ floor beside the command
 floor screens and pages
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human internal/survey github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human internal/survey github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 
