@@ -48,7 +48,7 @@ answers; else both views are compared. The fields of --json: docs/explain.md.`,
 			if f.json {
 				return printJSON(cmd, r)
 			}
-			return r.print(cmd.OutOrStdout())
+			return r.print(cmd.OutOrStdout(), r.differenceRows(), r.layerRows())
 		},
 	}
 	f.register(cmd)
@@ -89,21 +89,26 @@ func explain(cmd *cobra.Command, d *overlaydiff.Diff, path string) (*explanation
 	if err != nil {
 		return nil, err
 	}
+	return told(x, d), nil
+}
+
+// told is an explanation that d gave, in words.
+func told(x diff.Explanation, d *overlaydiff.Diff) *explanation {
 	r := &explanation{Explanation: x, Engine: d.Engine(), Reason: d.Reason()}
 	if !utf8.ValidString(x.Path) {
 		r.PathBytes = []byte(x.Path)
 	}
 	r.Verdict = r.verdict()
 	r.Remarks = r.remarks()
-	return r, nil
+	return r
 }
 
-// print writes the verdict, the differences, the layers and the remarks.
-func (r *explanation) print(out io.Writer) error {
+// print writes the verdict, tables and the remarks.
+func (r *explanation) print(out io.Writer, tables ...[][]string) error {
 	if _, err := fmt.Fprintln(out, r.Verdict); err != nil {
 		return err
 	}
-	for _, rows := range [][][]string{r.differenceRows(), r.layerRows()} {
+	for _, rows := range tables {
 		if len(rows) == 0 {
 			continue
 		}

@@ -60,9 +60,11 @@ floor beside the command
 	cmd/overlaydiff/internal/human:
 
 floor screens and pages
+	cmd/overlaydiff/internal/explore: diff internal/survey cmd/overlaydiff/internal/human
+	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human internal/survey github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore internal/survey github.com/gdamore/tcell/v2 github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 
