@@ -38,6 +38,7 @@ need perl-base perl
 need tar tar
 need gzip gzip
 need zstd zstd
+need tmux tmux
 # The race detector is built with a C compiler and the C library's headers.
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)

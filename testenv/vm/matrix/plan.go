@@ -44,7 +44,8 @@ var leftOutTests = map[string]string{
 	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(ext4|xfs|btrfs)$" +
 		"|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
-		"|^TestScripts$/^tmpfs$/^(help|(explain_|probe_)?wrong(_usage)?)$", // asks no kernel
+		"|^TestScripts$/^tmpfs$/^(help|man|(explain_|probe_)?wrong(_usage)?)$" + // asks no kernel
+		"|^TestExplore", // there is no tmux
 	"diff/difftest":     "^TestRun(Random)?$|^TestShrink$",                        // the root package runs the suite on real engines
 	"integration/graph": "^TestDocument$|^TestDriver(_Mounted)?$/^Random$",        // the sources; the root package has as many
 	"internal/fswalk":   "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long

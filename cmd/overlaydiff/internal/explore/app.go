@@ -35,6 +35,9 @@ func Run(ctx context.Context, screen tcell.Screen, src Source, noColor bool) err
 		return err
 	}
 	defer screen.Fini()
+	for r, text := range map[rune]string{'▾': "v", '▸': ">", '…': "~", '│': "|", '█': "#"} { // where the locale is no UTF-8
+		screen.RegisterRuneFallback(r, text)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	a := &app{src: src, screen: screen, styles: stylesOf(noColor), ctx: ctx, results: make(chan func())}
 	defer a.end(cancel)

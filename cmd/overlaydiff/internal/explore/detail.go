@@ -55,21 +55,20 @@ func examine(ctx context.Context, src Source, path string) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	verdict, rest, _ := strings.Cut(strings.TrimSpace(why), "\n")
+	verdict, layers, _ := strings.Cut(strings.TrimSpace(why), "\n")
+	d.say(plain, "%s", verdict)
 	err = src.Look(ctx, path, func(from, to *diff.Seen) error {
 		d.say(plain, "")
 		if err := d.metadata(from, to); err != nil {
 			return err
 		}
-		d.say(plain, "")
-		d.say(strong, "Why")
-		d.say(plain, "%s", verdict)
-		if rest = strings.Trim(rest, "\n"); rest != "" {
-			d.say(plain, "")
-			d.say(faint, "%s", rest)
-		}
 		return d.content(ctx, from, to)
 	})
+	if layers = strings.Trim(layers, "\n"); layers != "" {
+		d.say(plain, "")
+		d.say(strong, "Layers")
+		d.say(faint, "%s", layers)
+	}
 	return d.lines, err
 }
 

@@ -280,7 +280,7 @@ func TestDetails(t *testing.T) {
 	stack := overlay(t)
 	s := newStage(t, sourceOf(t, stack), 120, 30)
 	s.press("/").write("/etc/conf").press("e")
-	s.contains("│ /etc/conf", "*size         14 B  ", "Why", "it is a change", "upper  here", "│  one", "│ +four")
+	s.contains("│ /etc/conf", "*size         14 B  ", "Layers", "it is a change", "upper  here", "│  one", "│ +four")
 	s.press("/").write("blob").contains("differs from byte 50,000 on", "+0000c350  78                       x")
 	s.press("/").write("etc/meta").contains("*mode         0644                     0600", "equal")
 	s.press("/").write("link").contains("*target       conf                     other")
@@ -297,7 +297,7 @@ func TestDetails(t *testing.T) {
 	}
 	// On a narrow screen they have all of it.
 	s.screen.SetSize(50, 20)
-	s.press("Enter").contains("/etc/same", "Why")
+	s.press("Enter").contains("/etc/same", "no change")
 	s.press("h")
 	if s.detail.shown {
 		t.Error("h does not go back to the tree")
