@@ -2,15 +2,10 @@ package overlaydiff
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 
-	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/internal/wholefile"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
 
@@ -53,42 +48,9 @@ func (s *stream) Close() error {
 // before; what is no regular file, a fifo for example, is written to as it is.
 func (d *Diff) ExportFile(ctx context.Context, path string, opts layer.ExportOptions) (layer.Exported, error) {
 	var done layer.Exported
-	err := writeWhole(path, func(w io.Writer) (err error) {
+	err := wholefile.Write(path, func(w io.Writer) (err error) {
 		done, err = d.Export(ctx, w, opts)
 		return err
 	})
 	return done, err
-}
-
-// writeWhole calls write with the file that becomes path.
-func writeWhole(path string, write func(io.Writer) error) (err error) {
-	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", path, err)
-		}
-		return errors.Join(write(f), f.Close())
-	}
-	if to, err := filepath.EvalSymlinks(path); err == nil {
-		path = to // what a link leads to is replaced, not the link
-	}
-	f, err := sys.TempFile(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, &fs.PathError{Op: "make a file in", Path: filepath.Dir(path), Err: err})
-	}
-	defer func() {
-		if closing := f.Close(); err == nil {
-			err = closing
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := sys.Publish(f, path); err != nil {
-		return fmt.Errorf("write %s: give it its name: %w", path, err)
-	}
-	return nil
 }

@@ -34,15 +34,8 @@ allocated on disk); another is that of the files in the directory.`,
 			}
 			status := newStatus(cmd.ErrOrStderr(), "measuring")
 			defer status.done()
-			for i := range layers {
-				if layers[i].Size >= 0 {
-					continue
-				}
-				u, err := overlaydiff.Usage(cmd.Context(), diff.Stack{Upper: layers[i].Dir, Features: features}, overlaydiff.Options{})
-				if err != nil {
-					return err
-				}
-				layers[i].Size, layers[i].Measured = u.Bytes, true
+			if err := measureLayers(cmd.Context(), layers, features); err != nil {
+				return err
 			}
 			status.done()
 			return printLayers(cmd, layers, f.json)
@@ -104,6 +97,21 @@ func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSO
 		}
 	}
 	return list, s.Features, nil
+}
+
+// measureLayers finds the sizes that nobody wrote down.
+func measureLayers(ctx context.Context, layers []layerJSON, features diff.Features) error {
+	for i := range layers {
+		if layers[i].Size >= 0 {
+			continue
+		}
+		u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: layers[i].Dir, Features: features}, overlaydiff.Options{})
+		if err != nil {
+			return err
+		}
+		layers[i].Size, layers[i].Measured = u.Bytes, true
+	}
+	return nil
 }
 
 func printLayers(cmd *cobra.Command, layers []layerJSON, asJSON bool) error {

@@ -121,7 +121,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), exploreCommand(), psCommand(), layersCommand(), serveCommand(), probeCommand(), manCommand())
+	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), exploreCommand(), reportCommand(), psCommand(), layersCommand(), serveCommand(), probeCommand(), manCommand())
 	return root
 }
 

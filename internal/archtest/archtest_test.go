@@ -33,6 +33,7 @@ floor ground
 	internal/fswalk:   internal/sys
 	internal/inode:    diff internal/sys internal/fswalk
 	internal/scratch:
+	internal/wholefile: internal/sys
 
 floor encodings and mounts
 	whiteout:          diff internal/sys github.com/pkg/xattr
@@ -48,7 +49,7 @@ floor engines and their peers
 	stores:            diff mountutil
 
 floor facade
-	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch whiteout mountutil
+	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch internal/wholefile whiteout mountutil
 	                   features native naive layer
 
 floor on the facade
@@ -60,11 +61,12 @@ floor beside the command
 	cmd/overlaydiff/internal/human:
 
 floor screens and pages
-	cmd/overlaydiff/internal/explore: diff internal/survey cmd/overlaydiff/internal/human
+	cmd/overlaydiff/internal/report: diff internal/survey cmd/overlaydiff/internal/human
+	cmd/overlaydiff/internal/explore: diff internal/survey internal/wholefile cmd/overlaydiff/internal/human
 	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore internal/survey github.com/gdamore/tcell/v2 github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 

@@ -412,7 +412,7 @@ func TestExtract(t *testing.T) {
 	if got := read(); len(got) != 3 {
 		t.Errorf("extracted %q", got)
 	}
-	s.press("x", "Ctrl-U").write(dir + "/no/such/dir").contains("no such file")
+	s.press("x", "Ctrl-U").write(dir + "/no/such/dir").contains("write /tmp/")
 	s.press("/").write("srv").press("x").contains("only files")
 	s.press("/").write("[31").press("x").contains("extract to: extracted")
 	s.press("Esc")

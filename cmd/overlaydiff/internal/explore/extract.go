@@ -7,10 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/wholefile"
 )
 
 // extract asks where to write the file under the cursor.
@@ -54,9 +54,11 @@ func (a *app) extractTo(path, to string, over bool) {
 }
 
 // extract writes what the new view has at path, or the old one if the new has
-// nothing, to a file of that name, whole or not at all. Its mode is that of the file,
-// without what would give it another owner's rights.
+// nothing, to a file of that name, whole or not at all.
 func extract(ctx context.Context, src Source, path, to string, over bool) (n int64, err error) {
+	if _, err := os.Lstat(to); err == nil && !over {
+		return 0, fs.ErrExist
+	}
 	err = src.Look(ctx, path, func(from, now *diff.Seen) error {
 		s := now
 		if s == nil {
@@ -70,25 +72,10 @@ func extract(ctx context.Context, src Source, path, to string, over bool) (n int
 			return err
 		}
 		defer in.Close()
-		out, err := os.CreateTemp(filepath.Dir(to), ".overlaydiff-*")
-		if err != nil {
+		return wholefile.Write(to, func(w io.Writer) (err error) {
+			n, err = io.Copy(w, reader{ctx, in})
 			return err
-		}
-		defer os.Remove(out.Name()) // fails once it has its name
-		n, err = io.Copy(out, reader{ctx, in})
-		if err == nil {
-			err = out.Chmod(fs.FileMode(s.Mode & 0o777))
-		}
-		if closeErr := out.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			return err
-		}
-		if over {
-			return os.Rename(out.Name(), to)
-		}
-		return os.Link(out.Name(), to) // unlike a rename, it replaces nothing
+		})
 	})
 	return n, err
 }

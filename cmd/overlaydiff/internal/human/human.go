@@ -11,11 +11,11 @@ const unit = 1024
 
 // Bytes writes a size: 12 B, 3.4 MiB.
 func Bytes(n int64) string {
-	if n < unit {
+	if -unit < n && n < unit {
 		return Count(n) + " B"
 	}
 	f, i := float64(n)/unit, 0
-	for ; f >= unit && i < 5; i++ {
+	for ; (f >= unit || f <= -unit) && i < 5; i++ {
 		f /= unit
 	}
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[i])
@@ -23,7 +23,7 @@ func Bytes(n int64) string {
 
 // ExactBytes writes a size, with the exact number where that says more.
 func ExactBytes(n int64) string {
-	if n < unit {
+	if -unit < n && n < unit {
 		return Bytes(n)
 	}
 	return Bytes(n) + " (" + Count(n) + " bytes)"

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/report"
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/survey"
+	"github.com/overlaydiff/overlaydiff/internal/wholefile"
+)
+
+func reportCommand() *cobra.Command {
+	var f stackFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "report [flags] -o FILE STACK…",
+		Short: "A page of HTML: where the bytes are, what is waste",
+		Long: `report writes a page of HTML about an overlay: a map of what was added and
+changed by size, the biggest files, what is waste (copied up for nothing, deleted
+but kept by the layers below), and the chain of layers. Of two overlays it also
+says what they have in common and where they differ most.
+
+The page is one file that needs no network; it has its name only when it is whole.
+What differs is told by size and time, unless --content says otherwise.`,
+		Example: `  overlaydiff report -o web.html web
+  overlaydiff report -o both.html web web-old`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, isFile := cmd.OutOrStdout().(*os.File)
+			switch {
+			case f.json:
+				return usagef("report is for people: changes --json has it for programs")
+			case cmp.Or(output, "-") == "-" && isFile && term.IsTerminal(int(out.Fd())):
+				return usagef("a page of HTML is nothing for a terminal: name a file (-o FILE), or redirect standard output")
+			}
+			if !cmd.Flags().Changed("content") {
+				f.content = string(diff.ContentNever)
+			}
+			f.kinds = true
+			stacks := [][]string{args}
+			if len(args) > 1 {
+				stacks = nil
+				for _, arg := range args {
+					stacks = append(stacks, []string{arg})
+				}
+			}
+			var overlays []report.Overlay
+			for _, stack := range stacks {
+				o, err := f.reported(cmd, stack)
+				if err != nil {
+					return err
+				}
+				overlays = append(overlays, o)
+			}
+			write := func(w io.Writer) error { return report.Write(w, time.Now(), overlays...) }
+			if cmp.Or(output, "-") == "-" {
+				return write(cmd.OutOrStdout())
+			}
+			return wholefile.Write(output, write)
+		},
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().StringVarP(&output, "output", "o", "", "`FILE`; - for standard output")
+	f.register(cmd)
+	return cmd
+}
+
+// reported reads all that the page has of one overlay.
+func (f *stackFlags) reported(cmd *cobra.Command, args []string) (o report.Overlay, err error) {
+	ctx := cmd.Context()
+	d, err := f.open(ctx, args)
+	if err != nil {
+		return o, err
+	}
+	defer d.Close()
+	o = report.Overlay{Name: f.title(args), Engine: d.Engine(), Reason: d.Reason(), Guessed: f.content == string(diff.ContentNever)}
+	if o.Tree, err = surveyed(ctx, cmd.ErrOrStderr(), d, survey.Options{Waste: true}); err != nil {
+		return o, err
+	}
+	if f.oldDir == "" {
+		status := newStatus(cmd.ErrOrStderr(), "measuring layers")
+		defer status.done()
+		err = f.measured(ctx, args, &o)
+	}
+	return o, err
+}
+
+// measured adds the sizes of the upper directory and of the layers.
+func (f *stackFlags) measured(ctx context.Context, args []string, o *report.Overlay) error {
+	s, err := f.stack(ctx, args)
+	if err != nil {
+		return err
+	}
+	u, err := overlaydiff.Usage(ctx, s, f.diffOptions())
+	if err != nil {
+		return err
+	}
+	o.Usage = &u
+	layers, features, err := f.layers(ctx, args)
+	if err != nil {
+		return err
+	}
+	if err := measureLayers(ctx, layers, features); err != nil {
+		return err
+	}
+	for _, l := range layers {
+		o.Layers = append(o.Layers, report.Layer{Kind: l.Kind, Name: cmp.Or(l.ID, l.CacheID, l.SnapshotKey, l.Dir), Size: l.Size})
+	}
+	return nil
+}
