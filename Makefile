@@ -8,7 +8,7 @@ PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm test-integration test-integration-containerd kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build install test test-vm test-browser test-integration test-integration-containerd kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=reg
 	testenv/install.sh vm
 	go build -o dist/matrix ./testenv/vm/matrix
 	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)
+
+test-browser: ## test the pages of report in Chromium; ON=large also on a large overlay, with pictures for docs; root
+	integration/browser.sh $(ON)
 
 test-integration: ## test the graph drivers of integration/; ON="5.10 latest" on these kernels, in virtual machines; root
 	integration/test.sh $(if $(ON),-kernels '$(ON)')

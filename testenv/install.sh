@@ -4,6 +4,7 @@
 #
 #   testenv/install.sh                what the tests need
 #   testenv/install.sh debootstrap    that, and debootstrap for bench/real-image.sh
+#   testenv/install.sh browser        that, and the browser of integration/browser.sh
 #   testenv/install.sh vm             that, and what virtual machines need (make test-vm)
 #
 # With everything there it does nothing, quickly and without the network.
@@ -46,6 +47,7 @@ need gcc gcc
 for word; do
   case $word in
     debootstrap) need debootstrap debootstrap ;;
+    browser) need chromium chromium ;;
     vm)
       if [ "$(uname -m)" != x86_64 ]; then
         echo "install.sh: the virtual machines are of x86_64, this is $(uname -m): leave them out (OVERLAYDIFF_KERNELS=none)" >&2
@@ -55,7 +57,7 @@ for word; do
       need dmsetup dmsetup
       need xz-utils xz
       ;;
-    *) echo "install.sh: unknown word '$word': debootstrap, vm or nothing" >&2; exit 2 ;;
+    *) echo "install.sh: unknown word '$word': debootstrap, browser, vm or nothing" >&2; exit 2 ;;
   esac
 done
 

@@ -85,7 +85,9 @@ class Treemap {
       if (p.w * p.h < 9) continue; // nobody sees it
       const c = p.c, path = [...above, c];
       const g = document.createElementNS(svgNS, "g");
-      g.classList.add(c.d ? "dir" : c.m ? "more" : c.w ? "waste" : c.k || "C");
+      const inside = c.d && c.c && depth < 12 && p.w > 24 && p.h > 30; // what is in it can be seen
+      if (c.d) g.classList.add("dir");
+      if (!inside) g.classList.add(c.m ? "more" : c.w ? "waste" : c.k || "more");
       g.dataset.bytes = c.b;
       const rect = document.createElementNS(svgNS, "rect");
       for (const [k, v] of Object.entries({ x: p.x, y: p.y, width: p.w, height: p.h })) rect.setAttribute(k, v.toFixed(2));
@@ -114,7 +116,7 @@ class Treemap {
       g.addEventListener("keydown", (e) => {
         if (e.key === "Enter" || e.key === " ") { e.preventDefault(); e.stopPropagation(); this.go([...this.path, ...path], true); }
       });
-      if (c.c && depth < 6 && p.w > 24 && p.h > 30) this.fill(g, c, p.x + 2, p.y + 17, p.w - 4, p.h - 19, depth + 1, path);
+      if (inside) this.fill(g, c, p.x + 2, p.y + 17, p.w - 4, p.h - 19, depth + 1, path);
     }
   }
 }
