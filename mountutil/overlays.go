@@ -103,7 +103,7 @@ func (f *finder) table(pid int, path string) error {
 		}
 		f.seen[device] = true
 		o := Overlay{PID: pid, Mountpoint: m.Mountpoint}
-		if options, err := ParseMountinfo(m.VFSOptions); err == nil {
+		if options, err := ParseMountinfo(m.Options); err == nil {
 			o.Upper = options.Upper
 		}
 		f.list = append(f.list, o)

@@ -20,7 +20,7 @@ import (
 // resolve makes a stack of the mount's options: its paths are absolute and
 // lead to directories, of which the topmost was checked to be the one mounted.
 func (t target) resolve(ctx context.Context) (diff.Stack, error) {
-	p, err := parse(t.info.VFSOptions, true)
+	p, err := parse(t.info.Options, true)
 	if err != nil {
 		return diff.Stack{}, fmt.Errorf("read the options of the overlay at %s: %w", t.name, err)
 	}

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -114,7 +113,7 @@ type target struct {
 	root   stat
 	inside string // leads to the root of the process whose table it is; "" if that is this one
 	lost   string // what it means if the mount is not in the table, and the remedy
-	info   *mountinfo.Info
+	info   mount
 }
 
 // stack finds the mount of t in the mount table, in which its mount point
@@ -135,7 +134,7 @@ func (t target) stack(ctx context.Context, table, point string) (diff.Stack, err
 	}
 	switch {
 	case t.info.FSType != "overlay":
-		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, t.info.FSType)
+		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, diff.QuotePath(t.info.FSType))
 	case t.info.Root != "/":
 		return diff.Stack{}, fmt.Errorf("find the overlay at %s: only the directory %s of an overlay is mounted there: name %s", t.name, diff.QuotePath(t.info.Root), t.wholeMount())
 	case !isRoot:
@@ -173,31 +172,53 @@ func (t target) mountpoints() []string {
 // namespace of its own. thread-self exists since Linux 3.17.
 func ownTable() string { return "/proc/thread-self/mountinfo" }
 
-// readTable parses those lines of a mount table that pick wants.
-//
-// The library's own loop gives up at lines of 64 KiB, which an overlay of many
-// layers (lowerdir+) can reach; so it gets the lines one by one, and without
-// their last field, the super block's options.
-func readTable(path string, pick func(line []byte) bool) ([]*mountinfo.Info, error) {
+// mount is what is read of a line of a mount table.
+type mount struct {
+	Major, Minor     int
+	Root, Mountpoint string
+	FSType           string
+	Options          string // the super block's, with their escapes
+}
+
+// parseMount reads a line: proc(5), "/proc/PID/mountinfo".
+func parseMount(line string) (m mount, err error) {
+	const before, after = 6, 4 // fields before and from the "-", which ends the optional ones
+	fields := strings.Split(line, " ")
+	dash := before
+	for dash < len(fields) && fields[dash] != "-" {
+		dash++
+	}
+	if len(fields) < dash+after {
+		return m, errors.New("a line of it has too few fields")
+	}
+	m.Root, m.Mountpoint = octal(fields[3], false), octal(fields[4], false)
+	m.FSType, m.Options = octal(fields[dash+1], false), fields[dash+3]
+	_, err = fmt.Sscanf(fields[2], "%d:%d", &m.Major, &m.Minor)
+	return m, err
+}
+
+// readTable parses those lines of a mount table that pick wants. They may be of any
+// length: paths in them are of directories, which have no longest one, and options
+// of layers.
+func readTable(path string, pick func(line []byte) bool) ([]mount, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var infos []*mountinfo.Info
+	var mounts []mount
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadBytes('\n')
-		if i := bytes.LastIndexByte(line, ' '); i >= 0 && pick(line) {
-			one, err := mountinfo.GetMountsFromReader(strings.NewReader(string(line[:i])+" -"), nil)
+		if len(line) > 0 && pick(line) {
+			m, err := parseMount(strings.TrimSuffix(string(line), "\n"))
 			if err != nil {
 				return nil, err
 			}
-			one[0].VFSOptions = strings.TrimSuffix(string(line[i+1:]), "\n")
-			infos = append(infos, one[0])
+			mounts = append(mounts, m)
 		}
 		switch {
 		case err == io.EOF:
-			return infos, nil
+			return mounts, nil
 		case err != nil:
 			return nil, err
 		}

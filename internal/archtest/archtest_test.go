@@ -36,7 +36,7 @@ floor ground
 
 floor encodings and mounts
 	whiteout:          diff internal/sys github.com/pkg/xattr
-	mountutil:         diff internal/sys golang.org/x/sys/unix github.com/moby/sys/mountinfo
+	mountutil:         diff internal/sys golang.org/x/sys/unix
 
 floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
