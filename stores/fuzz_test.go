@@ -3,6 +3,7 @@
 package stores
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -36,27 +37,31 @@ func within(t *testing.T, root string, c Container) {
 	}
 }
 
-// smallBolt makes a database with small pages, so that more of it counts.
-func smallBolt(f *testing.F, fill func(put func(value string, path ...string) error) error) []byte {
+const pageSize = 1024
+
+// smallBolt makes a database with small pages, so that more of it counts, of paths of
+// buckets and values.
+func smallBolt(f testing.TB, values [][2]string) []byte {
 	f.Helper()
 	path := filepath.Join(f.TempDir(), "db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: 1024})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: pageSize})
 	if err != nil {
 		f.Fatal(err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		return fill(func(value string, path ...string) error {
-			b, err := tx.CreateBucketIfNotExists([]byte(path[0]))
-			for _, name := range path[1 : len(path)-1] {
+	err = db.Update(func(tx *bbolt.Tx) (err error) {
+		for _, v := range values {
+			names := strings.Split(v[0], "/")
+			b := tx.Cursor().Bucket()
+			for _, name := range names[:len(names)-1] {
 				if err == nil {
 					b, err = b.CreateBucketIfNotExists([]byte(name))
 				}
 			}
 			if err == nil {
-				err = b.Put([]byte(path[len(path)-1]), []byte(value))
+				err = b.Put([]byte(names[len(names)-1]), []byte(v[1]))
 			}
-			return err
-		})
+		}
+		return err
 	})
 	if err == nil {
 		err = db.Close()
@@ -68,54 +73,78 @@ func smallBolt(f *testing.F, fill func(put func(value string, path ...string) er
 	if err != nil {
 		f.Fatal(err)
 	}
-	return data
+	used := len(bytes.TrimRight(data, "\x00")) // the file has room for more pages
+	return data[:(used+pageSize-1)/pageSize*pageSize]
+}
+
+// fuzzDir returns a directory in memory, in which many files are made.
+func fuzzDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "overlaydiff-fuzz-")
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// containerdBolts are both databases of a containerd that has one container.
+func containerdBolts(f testing.TB, key string) (meta, snapshots []byte) {
+	f.Helper()
+	const keys, names = "v1/k8s.io/snapshots/overlayfs/", "v1/snapshots/"
+	meta = smallBolt(f, [][2]string{
+		{"v1/k8s.io/containers/" + key + "/image", "1"}, {"v1/k8s.io/containers/" + key + "/snapshotKey", key},
+		{keys + key + "/name", "1-" + key}, {keys + key + "/parent", "p"}, {keys + "p/name", "2-p"}, {keys + "p/parent", ""},
+	})
+	snapshots = smallBolt(f, [][2]string{
+		{names + "1-" + key + "/id", "\x01"}, {names + "1-" + key + "/kind", "\x02"},
+		{names + "2-p/id", "\x02"}, {names + "2-p/kind", "\x03"}, {names + "2-p/size", "\x7f"},
+	})
+	return meta, snapshots
+}
+
+// tryContainerd reads the store of a containerd that has these databases.
+func tryContainerd(t *testing.T, meta, snapshots []byte) {
+	t.Helper()
+	root := fuzzDir(t)
+	const of = "io.containerd.snapshotter.v1.overlayfs/"
+	testenv.Tree(t, root, "dir io.containerd.metadata.v1.bolt", "dir "+of+"snapshots/1/fs", "dir "+of+"snapshots/2/fs")
+	write(t, string(meta), root, "io.containerd.metadata.v1.bolt", "meta.db")
+	write(t, string(snapshots), root, of, "metadata.db")
+	all, err := Containerd(root, "").Containers(t.Context())
+	if err != nil && (len(all) > 0 || strings.ContainsAny(err.Error(), "\n\x1b\x00")) {
+		t.Errorf("%d containers and %q", len(all), err)
+	}
+	for _, c := range all {
+		within(t, root, c)
+	}
+}
+
+// Whatever byte is damaged, that is an error or none, in one line.
+func TestContainerd_damaged(t *testing.T) {
+	meta, snapshots := containerdBolts(t, "app")
+	for _, data := range [][]byte{meta, snapshots} {
+		for at := 0; at < len(data); at += 4 { // where the numbers of an element begin
+			data[at] ^= 0xff
+			tryContainerd(t, meta, snapshots)
+			data[at] ^= 0xff
+		}
+	}
 }
 
 // FuzzContainerd reads both databases of a containerd, whatever is in them.
 func FuzzContainerd(f *testing.F) {
-	for _, key := range []string{"app", "../../x", "\x1b[2J\n"} {
-		meta := smallBolt(f, func(put func(string, ...string) error) error {
-			for _, row := range [][]string{
-				{"1", "v1", "k8s.io", "containers", key, "image"}, {key, "v1", "k8s.io", "containers", key, "snapshotKey"},
-				{"n", "v1", "k8s.io", "containers", key, "labels", "nerdctl/name"},
-				{"k8s.io/1/" + key, "v1", "k8s.io", "snapshots", "overlayfs", key, "name"}, {"p", "v1", "k8s.io", "snapshots", "overlayfs", key, "parent"},
-				{"k8s.io/2/p", "v1", "k8s.io", "snapshots", "overlayfs", "p", "name"}, {"", "v1", "k8s.io", "snapshots", "overlayfs", "p", "parent"},
-			} {
-				if err := put(row[0], row[1:]...); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		snapshots := smallBolt(f, func(put func(string, ...string) error) error {
-			for _, row := range [][]string{
-				{"\x01", "v1", "snapshots", "k8s.io/1/" + key, "id"}, {"\x02", "v1", "snapshots", "k8s.io/1/" + key, "kind"},
-				{"\x02", "v1", "snapshots", "k8s.io/2/p", "id"}, {"\x03", "v1", "snapshots", "k8s.io/2/p", "kind"}, {"\x7f", "v1", "snapshots", "k8s.io/2/p", "size"},
-			} {
-				if err := put(row[0], row[1:]...); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	for _, key := range []string{"app", "..", "\x1b[2J\n"} {
+		meta, snapshots := containerdBolts(f, key)
 		f.Add(meta, snapshots)
 		f.Add(meta, meta)
 	}
 	f.Add([]byte{}, []byte("x"))
-	f.Fuzz(func(t *testing.T, meta, snapshots []byte) {
-		root := t.TempDir()
-		const of = "io.containerd.snapshotter.v1.overlayfs/"
-		testenv.Tree(t, root, "dir io.containerd.metadata.v1.bolt", "dir "+of+"snapshots/1/fs", "dir "+of+"snapshots/2/fs")
-		write(t, string(meta), root, "io.containerd.metadata.v1.bolt", "meta.db")
-		write(t, string(snapshots), root, of, "metadata.db")
-		all, err := Containerd(root, "").Containers(t.Context())
-		if err != nil && (len(all) > 0 || strings.ContainsAny(err.Error(), "\n\x1b\x00")) {
-			t.Errorf("%d containers and %q", len(all), err)
-		}
-		for _, c := range all {
-			within(t, root, c)
-		}
-	})
+	f.Fuzz(tryContainerd)
 }
 
 // FuzzDockerLayers reads the files of a word that Docker keeps of mounts and layers.
@@ -124,7 +153,7 @@ func FuzzDockerLayers(f *testing.F) {
 	f.Add("..", "../x", "sha256:..", "/", "sha256:", "-1")
 	f.Add(id("7"), "", digest("1"), id("3"), digest("5"), "99999999999999999999")
 	f.Fuzz(func(t *testing.T, mount, init, parent, cache, diffID, size string) {
-		root := t.TempDir()
+		root := fuzzDir(t)
 		const db = "image/overlay2/layerdb/"
 		mounts, layer := db+"mounts/"+id("a"), db+"sha256/"+id("1")
 		testenv.Tree(t, root, "dir "+mounts, "dir "+layer, "dir containers/"+id("a"),
@@ -165,7 +194,7 @@ func FuzzStorage(f *testing.F) {
 		if !json.Valid(containers) && !json.Valid(layers) {
 			return
 		}
-		root := t.TempDir()
+		root := fuzzDir(t)
 		testenv.Tree(t, root, "dir overlay-containers", "dir overlay-layers", "dir overlay/"+id("1")+"/diff", "dir overlay/"+id("2")+"/diff", "dir diff")
 		write(t, string(containers), root, "overlay-containers", "containers.json")
 		write(t, string(layers), root, "overlay-layers", "layers.json")
