@@ -277,7 +277,7 @@ func filtered(t *testing.T, dir string, errnos []syscall.Errno) []unprivileged {
 		for _, errno := range errnos {
 			all = append(all, unprivileged{
 				name:   fmt.Sprintf("root with a filter: %v for %s", errno, name),
-				prefix: []string{perl, script, fmt.Sprint(int(errno)), list},
+				prefix: []string{perl, script, fmt.Sprint(int(errno)), list}, filtered: true,
 			})
 		}
 	}

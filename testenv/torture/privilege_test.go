@@ -58,6 +58,8 @@ type unprivileged struct {
 	name   string
 	prefix []string
 	owner  int // whose a directory to unpack in is
+	// filtered: system calls are refused that root could make.
+	filtered bool
 }
 
 func newPrivileges(t *testing.T, run *torture.Run, fs testenv.FS) *privileges {
@@ -96,19 +98,19 @@ func lesser(t *testing.T) []unprivileged {
 		return []string{"setpriv", "--bounding-set=" + caps, "--inh-caps=" + caps, "--"}
 	}
 	users := []unprivileged{
-		{"an ordinary user", user, nobody},
-		{"root without CAP_SYS_ADMIN", without("-sys_admin"), 0},
-		{"root without CAP_DAC_READ_SEARCH", without("-dac_read_search"), 0},
-		{"root without CAP_DAC_READ_SEARCH and CAP_DAC_OVERRIDE", without("-dac_read_search,-dac_override"), 0},
-		{"root without any capability", without("-all"), 0},
-		{"root of a user namespace of root's", userns, 0},
+		{name: "an ordinary user", prefix: user, owner: nobody},
+		{name: "root without CAP_SYS_ADMIN", prefix: without("-sys_admin"), owner: 0},
+		{name: "root without CAP_DAC_READ_SEARCH", prefix: without("-dac_read_search"), owner: 0},
+		{name: "root without CAP_DAC_READ_SEARCH and CAP_DAC_OVERRIDE", prefix: without("-dac_read_search,-dac_override"), owner: 0},
+		{name: "root without any capability", prefix: without("-all"), owner: 0},
+		{name: "root of a user namespace of root's", prefix: userns, owner: 0},
 	}
 	inside := append(append([]string{}, user...), userns...)
 	if err := exec.CommandContext(t.Context(), inside[0], append(inside[1:], "true")...).Run(); err != nil {
 		t.Logf("user %d can have no user namespace here (%v): not tried", nobody, err)
 		return users
 	}
-	return append(users, unprivileged{"an ordinary user's user namespace", inside, nobody})
+	return append(users, unprivileged{name: "an ordinary user's user namespace", prefix: inside, owner: nobody})
 }
 
 // answer is what a command did.
@@ -149,7 +151,7 @@ func (p *privileges) try(t *testing.T, run *torture.Run, s stack, name string) {
 	for _, u := range p.users {
 		got := p.as(t, u, p.fresh(t, name, args, u.owner)...)
 		run.Count("commands", 1)
-		complaint := judge(name, want, got)
+		complaint := judge(u, name, want, got)
 		if got.status == 0 {
 			run.Count("the same answer as root's", 1)
 			if d := cmp.Diff(want, p.result(t, name, got)); d != "" {
@@ -168,7 +170,7 @@ func (p *privileges) try(t *testing.T, run *torture.Run, s stack, name string) {
 var reasonLine = regexp.MustCompile(`^overlaydiff: [[:print:]–…]+\n$`)
 
 // judge says what is wrong with a command that failed.
-func judge(name, want string, got answer) string {
+func judge(u unprivileged, name, want string, got answer) string {
 	switch {
 	case got.status == 0:
 		return ""
@@ -176,6 +178,8 @@ func judge(name, want string, got answer) string {
 		return "want 0, 1 or 4"
 	case !reasonLine.MatchString(got.stderr):
 		return "want one line that says why"
+	case u.filtered && !strings.Contains(got.stderr, "seccomp filter"):
+		return "want the filter named"
 	case name == "apply" || name == "export" || strings.HasPrefix(want, got.stdout): // what is streamed has begun already
 		return ""
 	}
