@@ -254,6 +254,22 @@ func (p *privileges) tryList(t *testing.T, run *torture.Run) {
 	}
 }
 
+// Where others' processes are hidden (hidepid), so are their mounts, and ps says so.
+func TestPrivilege_Hidden(t *testing.T) {
+	run := torture.Start(t, torture.Privilege, 0)
+	testenv.RequireRoot(t)
+	p := newPrivileges(t, run, testenv.Tmpfs)
+	hidden := []string{"unshare", "--mount", "sh", "-c", `mount -t proc -o hidepid=2 proc /proc && exec "$@"`, "sh"}
+	for _, u := range []unprivileged{{prefix: hidden}, {prefix: append(hidden, p.users[0].prefix...)}} {
+		got := p.as(t, u, "ps", "--json")
+		run.Count("commands", 1)
+		says := strings.Contains(got.stderr, "hidden")
+		if asRoot := len(u.prefix) == len(hidden); got.status != 0 || says == asRoot { // root sees all
+			t.Errorf("as root: %t: exit status %d, stderr %q", asRoot, got.status, got.stderr)
+		}
+	}
+}
+
 // tryProbe asks what can be done: whatever that is, it is an answer.
 func (p *privileges) tryProbe(t *testing.T, run *torture.Run) {
 	t.Helper()
