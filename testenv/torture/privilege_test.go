@@ -270,6 +270,30 @@ func TestPrivilege_Hidden(t *testing.T) {
 	}
 }
 
+// Stores that may not be looked into are named: there may be containers in them.
+func TestPrivilege_Stores(t *testing.T) {
+	run := torture.Start(t, torture.Privilege, 0)
+	testenv.RequireRoot(t)
+	p := newPrivileges(t, run, testenv.Tmpfs)
+	for _, closed := range []string{"var/lib/docker", "var/lib/containers", "var/lib/containerd", "var/lib/isulad", "home/u", "etc/passwd"} {
+		root := filepath.Join(p.dir, filepath.Base(closed))
+		testenv.Tree(t, root, "dir var/lib", "dir home", "file etc/passwd content=\"u:x:1000:1000::/home/u:/bin/sh\\n\"")
+		for _, mode := range []os.FileMode{0o755, 0} {
+			if filepath.Dir(closed) != "etc" {
+				testenv.Tree(t, root, "dir "+closed)
+			}
+			if err := os.Chmod(filepath.Join(root, closed), mode); err != nil {
+				t.Fatal(err)
+			}
+			got := p.as(t, p.users[0], "ps", "--json", "--root", root)
+			run.Count("commands", 1)
+			if says := strings.Contains(got.stderr, filepath.Join(root, closed)); says != (mode == 0) {
+				t.Errorf("%s has mode %v: exit status %d, stderr %q", closed, mode, got.status, got.stderr)
+			}
+		}
+	}
+}
+
 // tryProbe asks what can be done: whatever that is, it is an answer.
 func (p *privileges) tryProbe(t *testing.T, run *torture.Run) {
 	t.Helper()
