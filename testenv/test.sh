@@ -47,10 +47,10 @@ machines() {
   }
 }
 
-# fuzz runs every fuzz target for FUZZ_TIME: two a processor at the same time, or
+# fuzz runs every fuzz target for FUZZ_TIME: three a processor at the same time, or
 # it would be most of what this script takes.
 fuzz() {
-  go run ./testenv/torture/campaign -run ^Fuzz -fuzztime "${FUZZ_TIME:-60s}" -jobs $((2 * $(nproc))) -dir dist/fuzz
+  go run ./testenv/torture/campaign -run ^Fuzz -fuzztime "${FUZZ_TIME:-60s}" -jobs $((3 * $(nproc))) -dir dist/fuzz
 }
 
 # The version is pinned there: the answer depends on the commit, not on the day. So

@@ -19,8 +19,8 @@ import (
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
-// stack is an overlay, or two trees, that commands are asked about.
-type stack struct {
+// askedStack is an overlay, or two trees, that commands are asked about.
+type askedStack struct {
 	name  string
 	words []string // that name it
 	// overlay: it has an upper directory.
@@ -28,7 +28,7 @@ type stack struct {
 	layer   string // of its changes, for apply
 }
 
-func (s stack) commands() []string {
+func (s askedStack) commands() []string {
 	all := []string{"changes", "changes --engine naive", "size", "export", "verify", "explain /d/f", "explain /same", "apply"}
 	if s.overlay {
 		all = append(all, "changes --engine native", "usage", "layers")
@@ -37,7 +37,7 @@ func (s stack) commands() []string {
 }
 
 // args are a command's arguments.
-func (s stack) args(command string) []string {
+func (s askedStack) args(command string) []string {
 	if command == "apply" {
 		return []string{"apply", s.layer}
 	}
@@ -50,7 +50,7 @@ func (s stack) args(command string) []string {
 
 // stacks makes what commands are asked about: an overlay with all marks, one whose layers
 // have what only root may read, one that belongs to user nobody, and two trees.
-func (p *privileges) stacks(t *testing.T, fs testenv.FS) []stack {
+func (p *privileges) stacks(t *testing.T, fs testenv.FS) []askedStack {
 	t.Helper()
 	lower := []string{
 		"file f content=old", "file gone", "file d/f content=lower", "file d/g", "file opaque/hidden", "file renamed/a/b content=b", "file big size=100000",
@@ -63,7 +63,7 @@ func (p *privileges) stacks(t *testing.T, fs testenv.FS) []stack {
 	secrets := []string{
 		"mkdir closed", "create closed/f secret", "chmod closed 0", "chmod kept/x 0", "write kept/x y", "create nobodys x", "chmod nobodys 0",
 	}
-	made := []stack{
+	made := []askedStack{
 		p.overlay(t, "marked", lower, edits, "metacopy=on,redirect_dir=on,index=on"),
 		p.overlay(t, "unreadable", lower, append(append([]string{}, edits...), secrets...), "redirect_dir=on"),
 		p.overlay(t, "unreadable below", append(append([]string{}, lower...), "file below/shut/f content=s", "dir below/shut mode=0700", "file below/file content=f mode=0600"),
@@ -79,8 +79,8 @@ func (p *privileges) stacks(t *testing.T, fs testenv.FS) []stack {
 	return made
 }
 
-// label gives files of a tree labels as SELinux does: of some the upper layer has others.
-func label(t *testing.T, root string, except string) {
+// labelSELinux gives files of a tree labels as SELinux does: of some the upper layer has others.
+func labelSELinux(t *testing.T, root string, except string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.Type()&(fs.ModeCharDevice|fs.ModeDevice) != 0 {
@@ -98,23 +98,23 @@ func label(t *testing.T, root string, except string) {
 }
 
 // overlay makes layers by a mount, and unmounts it.
-func (p *privileges) overlay(t *testing.T, name string, lower, edits []string, options string) stack {
+func (p *privileges) overlay(t *testing.T, name string, lower, edits []string, options string) askedStack {
 	t.Helper()
 	dir := filepath.Join(p.dir, strings.ReplaceAll(name, " ", "-"))
 	testenv.Tree(t, dir+"/lower", lower...)
-	label(t, dir+"/lower", "")
+	labelSELinux(t, dir+"/lower", "")
 	o := testenv.Overlay{Lower: []string{dir + "/lower"}, Upper: dir + "/upper", Options: options}
 	merged := testenv.Mount(t, o)
 	testenv.Do(t, merged, edits...)
 	testenv.Unmount(t, merged)
-	label(t, dir+"/upper", "/same")
+	labelSELinux(t, dir+"/upper", "/same")
 	words := []string{"--options", fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s.work,%s", o.Lower[0], o.Upper, o.Upper, options)}
-	return p.stack(t, stack{name: name, words: words, overlay: true})
+	return p.stack(t, askedStack{name: name, words: words, overlay: true})
 }
 
 // ofNobody makes layers that user nobody owns, marked with user.* attributes. Others are who
 // owns what else below and above, 0 being nobody again.
-func (p *privileges) ofNobody(t *testing.T, name string, lower, edits []string, others map[string][2]int) stack {
+func (p *privileges) ofNobody(t *testing.T, name string, lower, edits []string, others map[string][2]int) askedStack {
 	t.Helper()
 	dir := filepath.Join(p.dir, strings.TrimSuffix(strings.ReplaceAll(name, "'", ""), "s"))
 	testenv.Tree(t, dir+"/lower", lower...)
@@ -146,26 +146,26 @@ func (p *privileges) ofNobody(t *testing.T, name string, lower, edits []string, 
 			}
 		}
 	}
-	label(t, dir+"/lower", "")
-	label(t, dir+"/upper", "/same")
-	return p.stack(t, stack{name: name, words: []string{"--userxattr", "--lower", o.Lower[0], "--upper", o.Upper}, overlay: true})
+	labelSELinux(t, dir+"/lower", "")
+	labelSELinux(t, dir+"/upper", "/same")
+	return p.stack(t, askedStack{name: name, words: []string{"--userxattr", "--lower", o.Lower[0], "--upper", o.Upper}, overlay: true})
 }
 
 // trees makes two trees, with what only root may read in both.
-func (p *privileges) trees(t *testing.T, lower, edits []string) stack {
+func (p *privileges) trees(t *testing.T, lower, edits []string) askedStack {
 	t.Helper()
 	dir := filepath.Join(p.dir, "trees")
 	for _, side := range []string{"old", "new"} {
 		testenv.Tree(t, filepath.Join(dir, side), append(append([]string{}, lower...), "file shut/f content="+side, "dir shut mode=0700", "file secret content="+side+" mode=0600")...)
 	}
 	testenv.Do(t, filepath.Join(dir, "new"), edits...)
-	label(t, dir+"/old", "")
-	label(t, dir+"/new", "/same")
-	return p.stack(t, stack{name: "two trees", words: []string{"--old", filepath.Join(dir, "old"), "--new", filepath.Join(dir, "new")}})
+	labelSELinux(t, dir+"/old", "")
+	labelSELinux(t, dir+"/new", "/same")
+	return p.stack(t, askedStack{name: "two trees", words: []string{"--old", filepath.Join(dir, "old"), "--new", filepath.Join(dir, "new")}})
 }
 
 // stack makes the layer that apply is asked about.
-func (p *privileges) stack(t *testing.T, s stack) stack {
+func (p *privileges) stack(t *testing.T, s askedStack) askedStack {
 	t.Helper()
 	s.layer = filepath.Join(p.dir, strings.ReplaceAll(s.name, " ", "-")+".tar")
 	if a := p.as(t, unprivileged{}, append([]string{"export", "-o", s.layer}, s.words...)...); a.status != 0 {
@@ -174,9 +174,9 @@ func (p *privileges) stack(t *testing.T, s stack) stack {
 	return s
 }
 
-// treeOf lists a tree with all that a layer has of it, for who can read all. User nobody is
+// treeWithXattrs lists a tree with all that a layer has of it, for who can read all. User nobody is
 // root in a namespace of their own.
-func treeOf(t *testing.T, root string) string {
+func treeWithXattrs(t *testing.T, root string) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
@@ -220,7 +220,7 @@ func treeOf(t *testing.T, root string) string {
 	return b.String()
 }
 
-// entriesOf lists a layer. Times are exact, and owners as in treeOf.
+// entriesOf lists a layer. Times are exact, and owners as in treeWithXattrs.
 func entriesOf(t *testing.T, archive string) string {
 	t.Helper()
 	var b strings.Builder
@@ -242,9 +242,9 @@ func entriesOf(t *testing.T, archive string) string {
 	}
 }
 
-// filters are groups of system calls, by their numbers on amd64, that sandboxes refuse, or
+// seccompGroups are groups of system calls, by their numbers on amd64, that sandboxes refuse, or
 // don't know and answer as if the kernel had none.
-var filters = map[string][]int{
+var seccompGroups = map[string][]int{
 	"statx":           {332},
 	"openat2":         {437},
 	"the mount API":   {428, 429, 430, 431, 432, 433, 442},
@@ -256,11 +256,11 @@ var filters = map[string][]int{
 	"what Docker has": {156, 165, 166, 172, 173, 179, 246, 248, 249, 250, 272, 298, 300, 303, 304, 308, 310, 311, 312, 321, 323, 428, 429, 430, 431, 432, 433, 437, 442, 443},
 }
 
-// filtered are ways to run a command under a seccomp filter.
-func filtered(t *testing.T, dir string, errnos []syscall.Errno) []unprivileged {
+// filteredUsers are ways to run a command under a seccomp filter.
+func filteredUsers(t *testing.T, dir string, errnos []syscall.Errno) []unprivileged {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
-		t.Log("the filters have the numbers of amd64: not tried")
+		t.Log("the seccompGroups have the numbers of amd64: not tried")
 		return nil
 	}
 	perl, err := exec.LookPath("perl")
@@ -272,7 +272,7 @@ func filtered(t *testing.T, dir string, errnos []syscall.Errno) []unprivileged {
 		t.Fatal(err)
 	}
 	var all []unprivileged
-	for name, numbers := range filters {
+	for name, numbers := range seccompGroups {
 		list := strings.Trim(fmt.Sprint(numbers), "[]")
 		for _, errno := range errnos {
 			all = append(all, unprivileged{

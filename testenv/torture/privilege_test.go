@@ -85,7 +85,7 @@ func newPrivileges(t *testing.T, run *torture.Run, fs testenv.FS) *privileges {
 	if run.Whole() {
 		errnos = append(errnos, syscall.ENOSYS)
 	}
-	p.users = append(lesser(t), filtered(t, dir, errnos)...)
+	p.users = append(lesser(t), filteredUsers(t, dir, errnos)...)
 	return p
 }
 
@@ -113,14 +113,14 @@ func lesser(t *testing.T) []unprivileged {
 	return append(users, unprivileged{name: "an ordinary user's user namespace", prefix: inside, owner: nobody})
 }
 
-// answer is what a command did.
-type answer struct {
+// commandAnswer is what a command did.
+type commandAnswer struct {
 	stdout, stderr string
 	status         int
 }
 
 // as runs the command with a user's privileges.
-func (p *privileges) as(t *testing.T, u unprivileged, args ...string) answer {
+func (p *privileges) as(t *testing.T, u unprivileged, args ...string) commandAnswer {
 	t.Helper()
 	line := append(append(append([]string{}, u.prefix...), p.binary), args...)
 	cmd := exec.CommandContext(t.Context(), line[0], line[1:]...)
@@ -135,11 +135,11 @@ func (p *privileges) as(t *testing.T, u unprivileged, args ...string) answer {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return commandAnswer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 // try runs one command on a stack as root and as all others, and compares.
-func (p *privileges) try(t *testing.T, run *torture.Run, s stack, name string) {
+func (p *privileges) try(t *testing.T, run *torture.Run, s askedStack, name string) {
 	t.Helper()
 	args := s.args(name)
 	root := p.as(t, unprivileged{}, p.fresh(t, name, args, 0)...)
@@ -148,10 +148,13 @@ func (p *privileges) try(t *testing.T, run *torture.Run, s stack, name string) {
 		return
 	}
 	want := p.result(t, name, root)
+	if want == "" {
+		t.Errorf("%s: %s as root says nothing", s.name, name)
+	}
 	for _, u := range p.users {
 		got := p.as(t, u, p.fresh(t, name, args, u.owner)...)
 		run.Count("commands", 1)
-		complaint := judge(u, name, want, got)
+		complaint := judgeRefusal(u, name, want, got)
 		if got.status == 0 {
 			run.Count("the same answer as root's", 1)
 			if d := cmp.Diff(want, p.result(t, name, got)); d != "" {
@@ -169,8 +172,8 @@ func (p *privileges) try(t *testing.T, run *torture.Run, s stack, name string) {
 // reasonLine is what a refusal looks like.
 var reasonLine = regexp.MustCompile(`^overlaydiff: [[:print:]–…]+\n$`)
 
-// judge says what is wrong with a command that failed.
-func judge(u unprivileged, name, want string, got answer) string {
+// judgeRefusal says what is wrong with a command that failed.
+func judgeRefusal(u unprivileged, name, want string, got commandAnswer) string {
 	switch {
 	case got.status == 0:
 		return ""
@@ -204,17 +207,17 @@ func (p *privileges) fresh(t *testing.T, name string, args []string, owner int) 
 }
 
 // result is what counts of a command that did it.
-func (p *privileges) result(t *testing.T, name string, a answer) string {
+func (p *privileges) result(t *testing.T, name string, a commandAnswer) string {
 	t.Helper()
 	switch name {
 	case "apply": // the tree
-		return treeOf(t, filepath.Join(p.target(), "tree"))
+		return treeWithXattrs(t, filepath.Join(p.target(), "tree"))
 	case "export":
 		return entriesOf(t, a.stdout)
 	case "verify": // the digest has the owners in it
-		return digest.ReplaceAllString(a.stdout, "sha256:…")
+		return anyDigest.ReplaceAllString(a.stdout, "sha256:…")
 	case "size", "usage":
-		return measured(t, a.stdout)
+		return withoutEngine(t, a.stdout)
 	}
 	return a.stdout
 }
@@ -228,7 +231,7 @@ func (p *privileges) tryList(t *testing.T, run *torture.Run) {
 	merged := testenv.Mount(t, testenv.Overlay{Lower: []string{dir + "/lower"}, Upper: dir + "/upper"})
 	testenv.Do(t, merged, "mkdir shut", "create shut/f secret", "chmod shut 0")
 	defer testenv.Unmount(t, merged)
-	line := func(a answer) (found string) {
+	line := func(a commandAnswer) (found string) {
 		for l := range strings.Lines(a.stdout) {
 			if strings.Contains(l, dir+"/upper") || strings.Contains(l, merged) {
 				found += l
@@ -311,10 +314,10 @@ func (p *privileges) tryProbe(t *testing.T, run *torture.Run) {
 	}
 }
 
-var digest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+var anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
-// measured is a JSON object without the fields about how it was had.
-func measured(t *testing.T, line string) string {
+// withoutEngine is a JSON object without the fields about how it was had.
+func withoutEngine(t *testing.T, line string) string {
 	t.Helper()
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(line), &fields); err != nil {
