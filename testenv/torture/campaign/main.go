@@ -109,6 +109,9 @@ func (c *campaign) done(r torture.Record) {
 		verdict = "FAIL"
 	}
 	fmt.Printf("%s %-40s %7.1f s  %s\n", verdict, r.Test, r.Seconds, tried(r.Counts))
+	if r.Failed {
+		fmt.Println(strings.Join(r.Notes, "\n"))
+	}
 }
 
 // command is a command that an interrupt of ours ends, with all that it started.
@@ -139,7 +142,7 @@ func commitOf(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	changed, err := output(ctx, "git", "status", "--porcelain", "--untracked-files=no")
+	changed, err := output(ctx, "git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/reliability.md")
 	if changed != "" {
 		commit += "+"
 	}

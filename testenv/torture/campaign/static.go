@@ -177,7 +177,6 @@ func (t *timed) end(out []byte, err error, counts ...torture.Count) torture.Reco
 	t.Seconds = time.Since(t.start).Seconds()
 	t.Failed, t.Counts = err != nil, counts
 	if t.Failed {
-		fmt.Printf("%s\n", out)
 		t.Notes = append(t.Notes, err.Error()+": "+lastLines(string(out), 20))
 	}
 	return t.Record

@@ -68,11 +68,16 @@ func (c *campaign) tests(ctx context.Context) error {
 	for _, r := range records {
 		c.done(r)
 	}
-	// What died has no record.
-	if failure != nil && !slices.ContainsFunc(records, func(r torture.Record) bool { return r.Failed }) {
-		c.done(torture.Record{Area: "all tests", Test: "go test " + testPackage, Failed: true, Seconds: time.Since(start).Seconds(),
-			Notes: []string{failure.Error() + ", and no test has noted a failure of its own"}})
+	// What died has no record of its own.
+	all := torture.Record{
+		Area: torture.Static, Test: "go test -race " + testPackage, Seconds: time.Since(start).Seconds(),
+		Counts: []torture.Count{{Unit: "tests run with the race detector", N: int64(len(names))}},
+		Failed: failure != nil && !slices.ContainsFunc(records, func(r torture.Record) bool { return r.Failed }),
 	}
+	if all.Failed {
+		all.Notes = []string{failure.Error() + ", and no test has noted a failure of its own"}
+	}
+	c.done(all)
 	if failure != nil {
 		fmt.Printf("%s\n", follow.tail)
 	}
