@@ -62,6 +62,7 @@ func (p *privileges) stacks(t *testing.T, fs testenv.FS) []askedStack {
 	}
 	secrets := []string{
 		"mkdir closed", "create closed/f secret", "chmod closed 0", "chmod kept/x 0", "write kept/x y", "create nobodys x", "chmod nobodys 0",
+		"mkdir named", "create named/f x", "chmod named 0744", "mkdir unnamed", "create unnamed/f x", "chmod unnamed 0711",
 	}
 	made := []askedStack{
 		p.overlay(t, "marked", lower, edits, "metacopy=on,redirect_dir=on,index=on"),
