@@ -17,6 +17,7 @@ import (
 	"github.com/pkg/xattr"
 
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/torture"
 )
 
 // askedStack is an overlay, or two trees, that commands are asked about.
@@ -50,7 +51,7 @@ func (s askedStack) args(command string) []string {
 
 // stacks makes what commands are asked about: an overlay with all marks, one whose layers
 // have what only root may read, one that belongs to user nobody, and two trees.
-func (p *privileges) stacks(t *testing.T, fs testenv.FS) []askedStack {
+func (p *privileges) stacks(t *testing.T, run *torture.Run, fs testenv.FS) []askedStack {
 	t.Helper()
 	lower := []string{
 		"file f content=old", "file gone", "file d/f content=lower", "file d/g", "file opaque/hidden", "file renamed/a/b content=b", "file big size=100000",
@@ -60,13 +61,10 @@ func (p *privileges) stacks(t *testing.T, fs testenv.FS) []askedStack {
 		"write f new", "unlink gone", "write d/f more", "rmtree opaque", "mkdir opaque", "create opaque/new n", "rename renamed moved",
 		"chmod big 0600", "create added content", "open same", "setxattr touched user.k=v", "unlink l",
 	}
-	secrets := []string{
-		"mkdir closed", "create closed/f secret", "chmod closed 0", "chmod kept/x 0", "write kept/x y", "create nobodys x", "chmod nobodys 0",
-		"mkdir named", "create named/f x", "chmod named 0744", "mkdir unnamed", "create unnamed/f x", "chmod unnamed 0711",
-	}
+	shut := []string{"mkdir closed", "create closed/f secret", "chmod closed 0", "chmod kept/x 0", "write kept/x y", "create nobodys x", "chmod nobodys 0"}
 	made := []askedStack{
 		p.overlay(t, "marked", lower, edits, "metacopy=on,redirect_dir=on,index=on"),
-		p.overlay(t, "unreadable", lower, append(append([]string{}, edits...), secrets...), "redirect_dir=on"),
+		p.overlay(t, "unreadable", lower, append(append([]string{}, edits...), shut...), "redirect_dir=on"),
 		p.overlay(t, "unreadable below", append(append([]string{}, lower...), "file below/shut/f content=s", "dir below/shut mode=0700", "file below/file content=f mode=0600"),
 			append(append([]string{}, edits...), "write below/shut/f more", "write below/file more"), "redirect_dir=on"),
 		p.trees(t, lower, edits),
@@ -76,8 +74,30 @@ func (p *privileges) stacks(t *testing.T, fs testenv.FS) []askedStack {
 			// In a user namespace, all owners that have no id there look the same.
 			p.ofNobody(t, "others'", lower, edits, map[string][2]int{"same": {1, 2}}),
 			p.ofNobody(t, "another's", lower, edits, map[string][2]int{"added": {0, 3}}))
+		for _, s := range secrets {
+			if !run.Whole() {
+				break
+			}
+			made = append(made, p.ofNobody(t, s.name, append(s.lower, lower...), append(s.edits, edits...), s.owners))
+		}
 	}
 	return made
+}
+
+// secrets are what user nobody may not read in layers of their own, one at a time: user 100's.
+var secrets = []struct {
+	name         string
+	lower, edits []string
+	owners       map[string][2]int
+}{
+	{"a new file", nil, []string{"create secret x", "chmod secret 0600"}, map[string][2]int{"secret": {0, 100}}},
+	{"a changed file", nil, []string{"rewrite kept/x", "chmod kept/x 0600"}, map[string][2]int{"kept/x": {0, 100}}},
+	{"a file below", []string{"file low content=a mode=0600"}, []string{"rewrite low"}, map[string][2]int{"low": {100, 0}}},
+	{"a new directory", nil, []string{"mkdir shut", "create shut/f x", "chmod shut 0700"}, map[string][2]int{"shut": {0, 100}}},
+	{"a directory that only lists", nil, []string{"mkdir shut", "create shut/f x", "chmod shut 0744"}, map[string][2]int{"shut": {0, 100}}},
+	{"a directory that only leads", nil, []string{"mkdir shut", "create shut/f x", "chmod shut 0711"}, map[string][2]int{"shut": {0, 100}}},
+	{"a directory below", []string{"file shut/f", "file shut/g", "dir shut mode=0700"}, []string{"unlink shut/g", "write shut/f x"}, map[string][2]int{"shut": {100, 0}}},
+	{"a directory in between", []string{"file a/shut/f", "dir a/shut mode=0711"}, []string{"create a/shut/g x"}, map[string][2]int{"a/shut": {100, 100}}},
 }
 
 // labelSELinux gives files of a tree labels as SELinux does: of some the upper layer has others.
@@ -117,7 +137,7 @@ func (p *privileges) overlay(t *testing.T, name string, lower, edits []string, o
 // owns what else below and above, 0 being nobody again.
 func (p *privileges) ofNobody(t *testing.T, name string, lower, edits []string, others map[string][2]int) askedStack {
 	t.Helper()
-	dir := filepath.Join(p.dir, strings.TrimSuffix(strings.ReplaceAll(name, "'", ""), "s"))
+	dir := filepath.Join(p.dir, strings.NewReplacer("'", "", " ", "-").Replace(name))
 	testenv.Tree(t, dir+"/lower", lower...)
 	plain := []string{}
 	for _, e := range edits {

@@ -32,7 +32,7 @@ func TestPrivilege(t *testing.T) {
 	}
 	for _, fs := range systems {
 		p := newPrivileges(t, run, fs)
-		for _, s := range p.stacks(t, fs) {
+		for _, s := range p.stacks(t, run, fs) {
 			for _, name := range s.commands() {
 				p.try(t, run, s, name)
 			}
