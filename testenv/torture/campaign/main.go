@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -68,24 +69,22 @@ func (c *campaign) all(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	var broken error
 	for _, part := range []func(context.Context) error{c.tests, c.fuzz, c.static} {
-		err := part(ctx)
+		broken = errors.Join(broken, part(ctx))
 		if ctx.Err() != nil {
 			return ctx.Err() // that says nothing about what was tested, and the log stays
 		}
-		if err != nil {
-			return err
-		}
 	}
 	if len(c.records) == 0 {
-		return fmt.Errorf("no test, fuzz target or check matches %q", c.run)
+		return errors.Join(broken, fmt.Errorf("no test, fuzz target or check matches %q", c.run))
 	}
 	commit, err := commitOf(ctx)
 	if err != nil {
-		return err
+		return errors.Join(broken, err)
 	}
 	l.add(commit, c.records)
-	err = l.write()
+	err = errors.Join(broken, l.write())
 	if c.document != "" {
 		err = errors.Join(err, l.document(c.document))
 	}
@@ -128,7 +127,7 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := command(ctx, name, args...).Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		err = fmt.Errorf("%w: %s %s", err, bytes.TrimSpace(out), bytes.TrimSpace(exit.Stderr))
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
