@@ -45,7 +45,7 @@ func (c *campaign) fuzz(ctx context.Context) error {
 				lock.Lock()
 				if err != nil {
 					errs = append(errs, err)
-				} else {
+				} else if ctx.Err() == nil {
 					c.done(r)
 				}
 				lock.Unlock()
