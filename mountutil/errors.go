@@ -44,7 +44,7 @@ func and(err, cleanup error) error {
 
 // mountError explains why the kernel refused to do op.
 func mountError(op string, err error) error {
-	unsupported := func(reason string) error { return &diff.UnsupportedError{Op: op, Reason: reason} }
+	unsupported := func(reason string) error { return &diff.UnsupportedError{Op: op, Reason: reason, Err: err} }
 	switch {
 	case errors.Is(err, unix.EACCES) && sys.SeesTrusted():
 		return unsupported("the permissions of a layer's directory, or a security module, forbid it: run as root with CAP_DAC_OVERRIDE")

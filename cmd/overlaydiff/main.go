@@ -62,7 +62,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // sandbox says of a refusal that it may not be the kernel's: root who may do all reads
 // that it takes root, or that this kernel has no such call.
 func sandbox(err error) string {
-	if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOSYS) && !errors.Is(err, diff.ErrUnsupported) {
+	if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOSYS) {
 		return ""
 	}
 	state, statusErr := os.ReadFile("/proc/self/status")
