@@ -69,6 +69,10 @@ func (c *campaign) all(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	commit, err := commitOf(ctx)
+	if err != nil {
+		return err
+	}
 	var broken error
 	for _, part := range []func(context.Context) error{c.tests, c.fuzz, c.static} {
 		broken = errors.Join(broken, part(ctx))
@@ -78,10 +82,6 @@ func (c *campaign) all(ctx context.Context) (err error) {
 	}
 	if len(c.records) == 0 {
 		return errors.Join(broken, fmt.Errorf("no test, fuzz target or check matches %q", c.run))
-	}
-	commit, err := commitOf(ctx)
-	if err != nil {
-		return errors.Join(broken, err)
 	}
 	l.add(commit, c.records)
 	err = errors.Join(broken, l.write())
