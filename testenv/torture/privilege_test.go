@@ -24,13 +24,16 @@ import (
 // says the very same as root's does, or fails, with one line that says why: what can't
 // be seen never makes an answer smaller in silence.
 func TestPrivilege(t *testing.T) {
-	run := torture.Start(t, torture.Privilege, 0)
+	run := torture.Start(t, torture.Privilege, 20)
 	testenv.RequireRoot(t)
-	systems := []testenv.FS{testenv.Ext4}
-	if run.Whole() {
-		systems = testenv.FileSystems()
+	systems := []testenv.FS{testenv.Ext4, testenv.Tmpfs, testenv.XFS, testenv.Btrfs}
+	if !run.Whole() {
+		systems = systems[:1]
 	}
 	for _, fs := range systems {
+		if !run.More() {
+			break
+		}
 		p := newPrivileges(t, run, fs)
 		for _, s := range p.stacks(t, run, fs) {
 			for _, name := range s.commands() {
