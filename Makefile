@@ -6,9 +6,10 @@ COUNT ?= 5
 BENCH ?= .
 PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
+BUDGET ?= 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm test-browser test-integration test-integration-containerd kernels-doc random bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build install test test-vm test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +44,10 @@ kernels-doc: ## write docs/kernels.md of what test-vm found
 
 random: ## compare engines and reference on CASES=2500 random overlays a file system; RUN=TestLayers_Random their layers
 	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^$(or $(value RUN),TestRandom)$$' .
+
+torture: ## torture tests, fuzzing and static checks for BUDGET=30m, and docs/reliability.md; RUN=regexp, FUZZ_TIME=1h for a part; root
+	testenv/install.sh
+	go run ./testenv/torture/campaign -budget $(BUDGET) -run '$(value RUN)' $(if $(FUZZ_TIME),-fuzztime $(FUZZ_TIME)) -document docs/reliability.md
 
 # Both measure beside the peers, whose code is fetched first.
 bench: ## measure beside the peers, on generated trees: minutes; root

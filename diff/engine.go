@@ -64,9 +64,13 @@ var ErrUnsupported = fmt.Errorf("not supported here: %w", errors.ErrUnsupported)
 type UnsupportedError struct {
 	Op     string // what was to be done: "read the layers natively"
 	Reason string // why it can't be, and the remedy where there is one
+	Err    error  // the refusal behind it, if there was one: a [syscall.Errno]
 }
 
 func (e *UnsupportedError) Error() string { return e.Op + ": " + e.Reason }
+
+// Unwrap returns Err.
+func (e *UnsupportedError) Unwrap() error { return e.Err }
 
 // Is makes the error match [ErrUnsupported] and [errors.ErrUnsupported].
 func (e *UnsupportedError) Is(target error) bool {

@@ -118,17 +118,14 @@ func (x *exporter) readData(e *entry, to []byte, off int64) (int, error) {
 		return sys.PreadFull(e.file.FD, to, off)
 	}
 	end := off + int64(len(to))
-	for at := off; at < end; {
-		data := sys.NextData(e.file.FD, at, end)
-		clear(to[at-off : data-off])
-		if at = data; at == end {
-			break
-		}
-		// To the next hole or the end: what a piece has is read at once.
-		n, err := sys.PreadFull(e.file.FD, to[at-off:], at)
-		return int(at-off) + n, err
+	data := sys.NextData(e.file.FD, off, end)
+	clear(to[:data-off])
+	if data == end {
+		return len(to), nil
 	}
-	return len(to), nil
+	// To the next hole or the end: what a piece has is read at once.
+	n, err := sys.PreadFull(e.file.FD, to[data-off:], data)
+	return int(data-off) + n, err
 }
 
 // relink writes a name whose inode could not be carried under the first name: with

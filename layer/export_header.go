@@ -84,6 +84,12 @@ func (x *exporter) header(to []byte, e *entry, linkTo string) ([]byte, error) {
 
 // own sets the owner.
 func (x *exporter) own(h *tar.Header, e *entry) error {
+	if !sys.KnowsOwner(e.UID, e.GID) {
+		return &diff.UnsupportedError{
+			Op:     "export the owner of " + diff.QuotePath(e.path),
+			Reason: "it has no id in this user namespace; run where it has one",
+		}
+	}
 	uid, err := x.ids.users.of(int64(e.UID))
 	if err != nil {
 		return exportError(e.path, "owner", err)

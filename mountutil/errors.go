@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // OptionError says that a mount option is malformed, given twice, in conflict
@@ -43,8 +44,10 @@ func and(err, cleanup error) error {
 
 // mountError explains why the kernel refused to do op.
 func mountError(op string, err error) error {
-	unsupported := func(reason string) error { return &diff.UnsupportedError{Op: op, Reason: reason} }
+	unsupported := func(reason string) error { return &diff.UnsupportedError{Op: op, Reason: reason, Err: err} }
 	switch {
+	case errors.Is(err, unix.EACCES) && sys.SeesTrusted():
+		return unsupported("the permissions of a layer's directory, or a security module, forbid it: run as root with CAP_DAC_OVERRIDE")
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return unsupported("CAP_SYS_ADMIN is needed: run as root, or in a user namespace (unshare -Urm) with userxattr")
 	case errors.Is(err, unix.ENODEV):

@@ -71,6 +71,9 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 			delete(seen, ns) // another process may tell
 		}
 	}
+	if _, e := os.Lstat("/proc/1"); errors.Is(e, fs.ErrNotExist) { // which every /proc has
+		err = errors.Join(err, fmt.Errorf("look for overlays in the mount namespaces of processes: those of others are hidden (/proc is mounted with hidepid): %w; run as root of the node", fs.ErrPermission))
+	}
 	if denied > 0 {
 		err = errors.Join(err, fmt.Errorf("look for overlays in the mount namespaces of processes (%d, as pid:%d): %w; run as root of the node", denied, one, fs.ErrPermission))
 	}

@@ -135,7 +135,7 @@ func (t target) stack(ctx context.Context, table, point string) (diff.Stack, err
 	}
 	switch {
 	case t.info.FSType != "overlay":
-		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, t.info.FSType)
+		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, diff.QuotePath(t.info.FSType))
 	case t.info.Root != "/":
 		return diff.Stack{}, fmt.Errorf("find the overlay at %s: only the directory %s of an overlay is mounted there: name %s", t.name, diff.QuotePath(t.info.Root), t.wholeMount())
 	case !isRoot:
@@ -173,11 +173,41 @@ func (t target) mountpoints() []string {
 // namespace of its own. thread-self exists since Linux 3.17.
 func ownTable() string { return "/proc/thread-self/mountinfo" }
 
-// readTable parses those lines of a mount table that pick wants.
-//
-// The library's own loop gives up at lines of 64 KiB, which an overlay of many
-// layers (lowerdir+) can reach; so it gets the lines one by one, and without
-// their last field, the super block's options.
+// parseLine parses a line. The library gives up at 64 KiB, so what may be long is put
+// in after it; of the options it would undo the escapes.
+func parseLine(line string) (*mountinfo.Info, error) {
+	const root, point = 3, 4 // proc(5), "/proc/PID/mountinfo"
+	fields := strings.Split(line, " ")
+	long := map[int]string{len(fields) - 1: fields[len(fields)-1]}
+	for i, field := range fields {
+		if len(field) > 4096 {
+			long[i] = field
+		}
+	}
+	for i := range long {
+		fields[i] = "/"
+	}
+	infos, err := mountinfo.GetMountsFromReader(strings.NewReader(strings.Join(fields, " ")), nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(infos) != 1 {
+		return nil, errors.New("a line of it is cut off")
+	}
+	info := infos[0]
+	info.VFSOptions = long[len(fields)-1]
+	if field, ok := long[root]; ok {
+		info.Root = octal(field, false)
+	}
+	if field, ok := long[point]; ok {
+		info.Mountpoint = octal(field, false)
+	}
+	return info, nil
+}
+
+// readTable parses those lines of a mount table that pick wants. They may be of any
+// length: paths in them are of directories, which have no longest one, and options
+// of layers (lowerdir+).
 func readTable(path string, pick func(line []byte) bool) ([]*mountinfo.Info, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -187,13 +217,12 @@ func readTable(path string, pick func(line []byte) bool) ([]*mountinfo.Info, err
 	var infos []*mountinfo.Info
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadBytes('\n')
-		if i := bytes.LastIndexByte(line, ' '); i >= 0 && pick(line) {
-			one, err := mountinfo.GetMountsFromReader(strings.NewReader(string(line[:i])+" -"), nil)
+		if len(line) > 0 && pick(line) {
+			one, err := parseLine(strings.TrimSuffix(string(line), "\n"))
 			if err != nil {
 				return nil, err
 			}
-			one[0].VFSOptions = strings.TrimSuffix(string(line[i+1:]), "\n")
-			infos = append(infos, one[0])
+			infos = append(infos, one)
 		}
 		switch {
 		case err == io.EOF:

@@ -410,14 +410,16 @@ func TestOldMountID(t *testing.T) {
 	}
 }
 
-// A line longer than what the library reads must not hide the others.
+// A long line must not hide the others: one of many layers, or of a directory that is
+// deep, as any user can make one in a namespace of their own.
 func TestReadTable_LongLine(t *testing.T) {
 	path := t.TempDir() + "/mountinfo"
-	long := strings.Repeat(",lowerdir+=/x", 20000)
-	write(t, path, "7 1 0:1 / /a rw - overlay o rw"+long+"\n8 1 0:2 / /b\\040c rw - overlay none rw,lowerdir=l\n")
+	layers, deep := strings.Repeat(",lowerdir+=/x", 20000), strings.Repeat("/d", 50000)
+	write(t, path, "7 1 0:1 / /a rw - overlay o rw"+layers+"\n9 1 0:3 / "+deep+" rw - overlay o rw\n8 1 0:2 / /b\\040c rw - overlay none rw,lowerdir=l\n")
 	infos, err := readTable(path, func([]byte) bool { return true })
 	check(t, err)
-	if len(infos) != 2 || infos[0].VFSOptions != "rw"+long || infos[1].Mountpoint != "/b c" || infos[1].VFSOptions != "rw,lowerdir=l" {
+	if len(infos) != 3 || infos[0].VFSOptions != "rw"+layers || infos[1].Mountpoint != deep ||
+		infos[2].Mountpoint != "/b c" || infos[2].VFSOptions != "rw,lowerdir=l" {
 		t.Errorf("%d lines", len(infos))
 	}
 }

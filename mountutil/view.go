@@ -83,7 +83,7 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 }
 
 func unprivileged(op string) error {
-	return &diff.UnsupportedError{Op: op, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
+	return &diff.UnsupportedError{Op: op, Err: unix.EPERM, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
 }
 
 // OpenReplay mounts the old view of a stack with an upper directory of the caller's

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
@@ -53,9 +54,14 @@ func openUpper(s diff.Stack, mounts *mountutil.Mounts) (*mountutil.Tree, error) 
 var errNoUpper = errors.New("read the layers: the stack has no upper directory, so nothing can have been changed; name it (--upper)")
 
 func refuseTrusted() error {
-	return refuse("the trusted.overlay.* marks can't be seen without CAP_SYS_ADMIN in the initial user namespace; run as root, or say so if the overlay is mounted with userxattr (--userxattr)")
+	return &diff.UnsupportedError{
+		Op: readLayers, Err: syscall.EPERM,
+		Reason: "the trusted.overlay.* marks can't be seen without CAP_SYS_ADMIN in the initial user namespace; run as root, or say so if the overlay is mounted with userxattr (--userxattr)",
+	}
 }
 
+const readLayers = "read the layers natively"
+
 func refuse(format string, args ...any) error {
-	return &diff.UnsupportedError{Op: "read the layers natively", Reason: fmt.Sprintf(format, args...)}
+	return &diff.UnsupportedError{Op: readLayers, Reason: fmt.Sprintf(format, args...)}
 }

@@ -79,7 +79,10 @@ func openContainerd(ctx context.Context, root string) (*containerd, []containerR
 			d.namespaces = append(d.namespaces, namespace)
 			list, err := readRows(namespace, in)
 			rows = append(rows, list...)
-			return errors.Join(err, d.readKeys(namespace, in))
+			if err != nil {
+				return err
+			}
+			return d.readKeys(namespace, in)
 		})
 	}
 	if err != nil {

@@ -6,12 +6,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/overlaydiff/overlaydiff/diff"
 )
 
 // Find looks for the stores of a node below root, "/" or where the node's root is
@@ -19,21 +22,23 @@ import (
 // and iSulad, storage.conf, config.toml of containerd), else their defaults, also
 // those of k3s, RKE2, k0s and MicroK8s, and those of rootless Docker, nerdctl and
 // Podman in the home directories that /etc/passwd has. A store that does not
-// exist, or may not be seen, is left out; one that has two names is found once.
+// exist is left out; one that has two names is found once.
 //
 // Stores elsewhere, of which a command line says where they are, are found by
 // uppers, the upper directories of mounted overlays (mountutil.Overlays).
 //
-// With an error, which says what configuration could not be read, it returns
-// what it found nonetheless, but for a cancelled context. A user's own
-// configuration is no cause of an error.
+// With an error, which says what configuration could not be read and where nobody
+// may look, it returns what it found nonetheless, but for a cancelled context. A
+// user's own configuration is no cause of an error.
 func Find(ctx context.Context, root string, uppers ...string) ([]Store, error) {
 	f := finder{root: root}
 	var err error
 	for _, look := range []func() error{f.docker, f.storage, f.isulad, f.containerd} {
 		err = and(err, look())
 	}
-	for _, h := range f.homes() {
+	homes, passwdErr := f.homes()
+	err = and(err, passwdErr)
+	for _, h := range homes {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -47,6 +52,9 @@ func Find(ctx context.Context, root string, uppers ...string) ([]Store, error) {
 	}
 	for _, upper := range uppers {
 		f.addAround(upper)
+	}
+	if f.denied > 0 {
+		err = and(err, fmt.Errorf("look for stores (in %d places, as %s): %w; run as root of the node", f.denied, diff.QuotePath(f.one), fs.ErrPermission))
 	}
 	return f.stores, err
 }
@@ -74,6 +82,8 @@ type finder struct {
 	root   string
 	stores []Store
 	seen   []os.FileInfo
+	denied int // may not be looked at
+	one    string
 }
 
 // path returns where a path of the node is.
@@ -91,11 +101,20 @@ func (f *finder) add(s Store) {
 		LayoutContainerd: "io.containerd.metadata.v1.bolt",
 	}[s.Layout]
 	info, err := os.Stat(filepath.Join(s.Root, sub))
+	f.note(err, s.Root)
 	if err != nil || !info.IsDir() || slices.ContainsFunc(f.seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
 		return
 	}
 	f.seen = append(f.seen, info)
 	f.stores = append(f.stores, s)
+}
+
+// note keeps that a place may not be looked at: there may be a store.
+func (f *finder) note(err error, place string) {
+	if errors.Is(err, fs.ErrPermission) {
+		f.denied++
+		f.one = place
+	}
 }
 
 func (f *finder) docker() error {
@@ -106,7 +125,8 @@ func (f *finder) docker() error {
 	err := readJSON(f.path("/etc/docker/daemon.json"), maxObject, &conf)
 	for _, root := range []string{cmp.Or(conf.DataRoot, conf.Graph, "/var/lib/docker"), "/var/snap/docker/common/var-lib-docker"} {
 		f.addDocker(root)
-		names, _ := listIDs(f.path(root))
+		names, err := listIDs(f.path(root))
+		f.note(err, f.path(root))
 		for _, name := range names {
 			if remapped.MatchString(name) {
 				f.addDocker(filepath.Join(root, name))
@@ -194,9 +214,8 @@ func (f *finder) addStorage(conf map[string][]string, expand func(string) string
 type home struct{ dir, uid string }
 
 // homes returns the home directories of users, root excepted.
-func (f *finder) homes() []home {
-	passwd, _ := readFile(f.path("/etc/passwd"), maxObject)
-	var list []home
+func (f *finder) homes() (list []home, err error) {
+	passwd, err := readFile(f.path("/etc/passwd"), maxObject)
 	for line := range strings.Lines(string(passwd)) {
 		p := strings.Split(line, ":")
 		if len(p) != 7 || !filepath.IsAbs(p[5]) {
@@ -208,7 +227,7 @@ func (f *finder) homes() []home {
 			list = append(list, h)
 		}
 	}
-	return list
+	return list, unlessMissing(err)
 }
 
 func unlessMissing(err error) error {

@@ -47,13 +47,16 @@ machines() {
   }
 }
 
-# fuzz runs the fuzz targets for what comes from strangers, each for FUZZ_TIME.
+# fuzz runs every fuzz target for FUZZ_TIME: three a processor at the same time, or
+# it would be most of what this script takes.
 fuzz() {
-  local target
-  for target in FuzzApply FuzzName FuzzWhiteoutName; do
-    # Coverage varies with goroutines: to minimize for long would be all that it does.
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZ_TIME:-60s}" -fuzzminimizetime 1x ./layer || return
-  done
+  go run ./testenv/torture/campaign -run ^Fuzz -fuzztime "${FUZZ_TIME:-60s}" -jobs $((3 * $(nproc))) -dir dist/fuzz
+}
+
+# The version is pinned there: the answer depends on the commit, not on the day. So
+# govulncheck is not here, but in make torture.
+static() {
+  go run ./testenv/torture/campaign -run '^staticcheck$' -dir dist/staticcheck
 }
 
 packages=(./...)
@@ -63,6 +66,7 @@ done
 
 step gofmt formatted
 step 'go vet' go vet ./...
+[ $# -gt 0 ] || step staticcheck static
 # Once each on small trees: that they still work, not how fast they are.
 step benchmarks go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
 echo '== go test' >&2

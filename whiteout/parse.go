@@ -66,9 +66,10 @@ func ParseDigest(value []byte) (algorithm uint8, digest []byte, err error) {
 // of which one is the index entry itself. It reports false for what is not in
 // that form; "L…" is one that the kernel leaves for a moment only.
 func ParseNlink(value []byte) (n int, ok bool) {
-	if len(value) < 3 || value[0] != 'U' || value[1] != '+' && value[1] != '-' {
+	const most = 12 // bytes that the kernel reads, and of the number 32 bits
+	if len(value) < 3 || len(value) > most || value[0] != 'U' || value[1] != '+' && value[1] != '-' {
 		return 0, false
 	}
-	n, err := strconv.Atoi(string(value[1:]))
-	return n, err == nil
+	wide, err := strconv.ParseInt(string(value[1:]), 10, 32)
+	return int(wide), err == nil
 }

@@ -20,7 +20,7 @@ func Usage() bench.Task {
 		// As moby's DiffSize calls it (docker ps -s). Newer releases have the same
 		// function where it can't be imported, see go.mod.
 		usage("moby.Size", func(ctx context.Context, dir string) (a bench.Answer, err error) {
-			a.Bytes, err = mobydir.Size(ctx, dir)
+			a.Bytes, err = mobydir.Size(ctx, dir) //lint:ignore SA1019 it is the peer
 			return a, err
 		}),
 		// As the Usage of containerd's overlay snapshotter calls it.

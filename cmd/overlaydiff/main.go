@@ -55,8 +55,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "overlaydiff: %s\n", oneLine(err.Error()))
+	fmt.Fprintf(stderr, "overlaydiff: %s%s\n", oneLine(err.Error()), sandbox(err))
 	return status(err)
+}
+
+// sandbox says of a refusal that it may not be the kernel's: root who may do all reads
+// that it takes root, or that this kernel has no such call.
+func sandbox(err error) string {
+	if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOSYS) {
+		return ""
+	}
+	state, statusErr := os.ReadFile("/proc/self/status")
+	if statusErr != nil || !strings.Contains(string(state), "\nSeccomp:\t2\n") {
+		return ""
+	}
+	return "; a seccomp filter is in force here, as containers have it, and may have refused that"
 }
 
 // oneLine keeps an error in its line, whatever names it quotes.

@@ -78,6 +78,7 @@ floor tests
 	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
 	testenv/torture:
+	testenv/torture/campaign: testenv/torture
 	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
 	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `

@@ -38,8 +38,23 @@ func (p Pair) Compare() (diff.What, error) { return p.CompareBy(p) }
 
 // CompareBy is Compare with parts for what a stat call does not tell.
 func (p Pair) CompareBy(parts diff.Parts) (diff.What, error) {
+	if err := p.knowsOwner(); err != nil {
+		return 0, err
+	}
 	a, b := p.Old.Entry(), p.New.Entry()
 	return diff.Compare(&a, &b, parts, p.Kinds)
+}
+
+// knowsOwner returns an error if the inodes may have several owners, and no one can see it.
+func (p Pair) knowsOwner() error {
+	a, b := &p.Old.Stat, &p.New.Stat
+	if sys.KnowsOwner(a.UID, a.GID) || sys.KnowsOwner(b.UID, b.GID) || a.Ino == b.Ino && a.Ctime == b.Ctime {
+		return nil // that is one inode in two mounts
+	}
+	return &diff.UnsupportedError{
+		Op:     "compare the owner of " + p.New.Dir.DisplayPath(p.New.Name),
+		Reason: "it has no id in this user namespace; run where it has one",
+	}
 }
 
 // SameTarget implements [diff.Parts].

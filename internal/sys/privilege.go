@@ -1,8 +1,55 @@
 package sys
 
 import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
 	"golang.org/x/sys/unix"
 )
+
+// KnowsOwner reports whether an owner and group that stat tells are those. In a user
+// namespace all that have no id there look alike, as the overflow ids; where the
+// namespace has these for somebody, too, nobody can tell.
+func KnowsOwner(uid, gid uint32) bool { return !lacks("uid", uid) && !lacks("gid", gid) }
+
+func lacks(kind string, id uint32) bool {
+	unknown, ok := overflow()[kind]
+	return ok && id == unknown
+}
+
+// overflow has the ids that stand for none and for no others.
+var overflow = sync.OnceValue(func() map[string]uint32 {
+	ids := map[string]uint32{}
+	for _, kind := range []string{"uid", "gid"} {
+		text, err := os.ReadFile("/proc/sys/kernel/overflow" + kind)
+		var id uint32
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &id)
+		}
+		table, mapErr := os.ReadFile("/proc/self/" + kind + "_map")
+		if err == nil && mapErr == nil && !mapped(string(table), id) {
+			ids[kind] = id
+		}
+	}
+	return ids
+})
+
+// mapped reports whether a uid_map or gid_map has an id of the namespace. One that
+// can't be read has all.
+func mapped(table string, id uint32) bool {
+	for line := range strings.Lines(table) {
+		var inside, outside, size uint64
+		if _, err := fmt.Sscan(line, &inside, &outside, &size); err != nil {
+			return true
+		}
+		if uint64(id) >= inside && uint64(id) < inside+size {
+			return true
+		}
+	}
+	return false
+}
 
 // SeesTrusted reports whether this process can read trusted.* extended
 // attributes. Without CAP_SYS_ADMIN in the initial user namespace they look as

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -251,6 +252,29 @@ func FuzzParseDirents(f *testing.F) {
 		})
 		if total > len(b) {
 			t.Errorf("%d bytes of entries in %d", total, len(b))
+		}
+		// The bytes as names, in records as the kernel makes them, are those names.
+		var records []byte
+		var want, got []Dirent
+		for i, name := range strings.Split(string(b[:min(len(b), 60_000)]), "\x00") {
+			d := Dirent{Name: name, Ino: uint64(i), Type: byte(len(name))}
+			size := (direntSize + len(name) + 1 + 7) &^ 7
+			record := make([]byte, size)
+			binary.NativeEndian.PutUint64(record, d.Ino)
+			binary.NativeEndian.PutUint16(record[16:], uint16(size))
+			record[18] = d.Type
+			copy(record[direntSize:], name)
+			records = append(records, record...)
+			if name != "" && name != "." && name != ".." {
+				want = append(want, d)
+			}
+		}
+		parseDirents(records, func(d Dirent) bool {
+			got = append(got, Dirent{strings.Clone(d.Name), d.Ino, d.Type})
+			return true
+		})
+		if !slices.Equal(want, got) {
+			t.Errorf("records of %+v are read as %+v", want, got)
 		}
 	})
 }

@@ -32,7 +32,7 @@ const module = "github.com/overlaydiff/overlaydiff"
 
 // leftOut are packages whose tests say nothing about a kernel, or need the go
 // command.
-var leftOut = []string{"bench", "cmd/overlaydiff/internal/explore", "cmd/overlaydiff/internal/human", "diff", "internal/archtest", "testenv/vm", "testenv/vm/matrix", "testenv/vm/vmrun"}
+var leftOut = []string{"bench", "cmd/overlaydiff/internal/explore", "cmd/overlaydiff/internal/human", "diff", "internal/archtest", "testenv/torture", "testenv/torture/campaign", "testenv/vm", "testenv/vm/matrix", "testenv/vm/vmrun"}
 
 // leftOutTests are tests that need the sources, or ask no kernel, or run what
 // others of ours run as well, or that on more file systems than tell kernels
