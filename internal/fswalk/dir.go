@@ -62,6 +62,8 @@ type Dir struct {
 	users      atomic.Int32 // from and to 0 only with the pool locked; with any, fd stays
 	prev, next *Dir         // in Pool.idle
 
+	below *Dir // the directory in it that was opened last, see climb; guarded by the pool
+
 	listing sync.Mutex // a descriptor has one offset
 	moved   bool       // the offset is not at the beginning
 	known   bool       // was open before
@@ -177,11 +179,16 @@ func (d *Dir) acquire() (int, error) {
 	// The nearest open ancestor, then down again: a loop, because a tree may be
 	// deeper than anyone likes to recurse.
 	path := []*Dir{d}
-	for p := d.parent; !p.pin(); p = p.parent {
-		path = append(path, p)
+	above := d.parent
+	for ; !above.pin(); above = above.parent {
+		path = append(path, above)
+	}
+	if d.climb(len(path)) {
+		above.release()
+		return d.fd, nil
 	}
 	for i, c := range slices.Backward(path) {
-		err := c.openPinned()
+		err := c.open(c.parent.fd, c.name)
 		// What was opened only to get further is the first to be closed again.
 		// Else two walks deeper than the pool's limit would close each other's
 		// directories all the time, and each would come from the root again.
@@ -191,6 +198,42 @@ func (d *Dir) acquire() (int, error) {
 		}
 	}
 	return d.fd, nil
+}
+
+// climb opens d, and pins it, from a directory below it that is open and nearer
+// than most levels: by "..", which the inode that it leads to must prove right. A
+// walk that comes back from the depth would else go down from the root again at
+// each level that has something left to read.
+func (d *Dir) climb(most int) bool {
+	at := d.pinBelow(most)
+	for first := false; at != nil && at != d; first = true {
+		up := at.parent
+		err := up.open(at.fd, "..")
+		at.releaseTo(first)
+		if err != nil {
+			return false
+		}
+		at = up
+	}
+	return at == d
+}
+
+// pinBelow pins the nearest open directory of those that were opened last below d,
+// each in the other, if it is nearer than most levels.
+func (d *Dir) pinBelow(most int) *Dir {
+	p := d.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !d.known {
+		return nil
+	}
+	for at := d.below; at != nil && most > 1; at, most = at.below, most-1 {
+		if at.fd >= 0 {
+			at.pinOpen()
+			return at
+		}
+	}
+	return nil
 }
 
 // pin takes d if it is open.
@@ -217,11 +260,11 @@ func (d *Dir) pinOpen() {
 	}
 }
 
-// openPinned opens d, whose parent is pinned, and pins it.
-func (d *Dir) openPinned() error {
-	fd, err := sys.OpenDirAt(d.parent.fd, d.name)
+// open opens d, which is name in the directory at, and pins it.
+func (d *Dir) open(at int, name string) error {
+	fd, err := sys.OpenDirAt(at, name)
 	for err == syscall.EMFILE && d.pool.shrink() { //nolint:errorlint // sys returns it bare
-		fd, err = sys.OpenDirAt(d.parent.fd, d.name)
+		fd, err = sys.OpenDirAt(at, name)
 	}
 	if err == nil {
 		err = d.verify(fd)
@@ -250,6 +293,7 @@ func (p *Pool) add(d *Dir, fd int) (spare int) {
 	}
 	p.open++
 	d.fd, d.known, d.moved = fd, true, false
+	d.parent.below = d
 	d.users.Store(1)
 	return spare
 }
