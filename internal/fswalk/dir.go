@@ -54,6 +54,7 @@ type Dir struct {
 	pool   *Pool
 	parent *Dir // nil: a root, open as long as the pool
 	name   string
+	depth  int // below the root
 	// dev and ino tell on opening again whether it is still the same directory:
 	// someone may have swapped it.
 	dev, ino uint64
@@ -61,8 +62,6 @@ type Dir struct {
 	fd         int          // -1: not open
 	users      atomic.Int32 // from and to 0 only with the pool locked; with any, fd stays
 	prev, next *Dir         // in Pool.idle
-
-	below *Dir // the directory in it that was opened last, see climb; guarded by the pool
 
 	listing sync.Mutex // a descriptor has one offset
 	moved   bool       // the offset is not at the beginning
@@ -90,7 +89,7 @@ func (p *Pool) Close() {
 // Child returns the directory name in d, which stat said to be inode (dev,
 // ino); 0, 0: [Dir.Identify] tells when it is open. Nothing is opened yet.
 func (d *Dir) Child(name string, dev, ino uint64) *Dir {
-	return &Dir{pool: d.pool, parent: d, name: name, dev: dev, ino: ino, fd: -1}
+	return &Dir{pool: d.pool, parent: d, name: name, depth: d.depth + 1, dev: dev, ino: ino, fd: -1}
 }
 
 // Identify tells d, which is in use, which inode it is if [Dir.Child] was not
@@ -183,9 +182,9 @@ func (d *Dir) acquire() (int, error) {
 	for ; !above.pin(); above = above.parent {
 		path = append(path, above)
 	}
-	if d.climb(len(path)) {
+	if at := d.climb(len(path)); at != nil {
 		above.release()
-		return d.fd, nil
+		path = path[:d.depth-at.depth]
 	}
 	for i, c := range slices.Backward(path) {
 		err := c.open(c.parent.fd, c.name)
@@ -200,40 +199,59 @@ func (d *Dir) acquire() (int, error) {
 	return d.fd, nil
 }
 
-// climb opens d, and pins it, from a directory below it that is open and nearer
-// than most levels: by "..", which the inode that it leads to must prove right. A
-// walk that comes back from the depth would else go down from the root again at
-// each level that has something left to read.
-func (d *Dir) climb(most int) bool {
-	at := d.pinBelow(most)
-	for first := false; at != nil && at != d; first = true {
-		up := at.parent
-		err := up.open(at.fd, "..")
-		at.releaseTo(first)
-		if err != nil {
-			return false
-		}
-		at = up
-	}
-	return at == d
-}
-
-// pinBelow pins the nearest open directory of those that were opened last below d,
-// each in the other, if it is nearer than most levels.
-func (d *Dir) pinBelow(most int) *Dir {
-	p := d.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !d.known {
+// climb pins d, or a directory above it, that is reached by ".." from one that is
+// open, if d is less than most levels from there; else it returns nil. The inode that
+// ".." leads to must prove right. A walk that comes back from a depth where the pool
+// had to close what is above would else go down from the root again at each level.
+func (d *Dir) climb(most int) *Dir {
+	if most == 1 {
 		return nil
 	}
-	for at := d.below; at != nil && most > 1; at, most = at.below, most-1 {
-		if at.fd >= 0 {
-			at.pinOpen()
-			return at
+	at, levels := d.pool.nearest(d, most)
+	for ; levels > 0; levels-- {
+		up := at.parent
+		if !up.pin() {
+			if err := up.open(at.fd, ".."); err != nil {
+				at.release()
+				return nil
+			}
+		}
+		at.release()
+		at = up
+	}
+	return at
+}
+
+// nearest pins the open directory that is nearest to d, less than most levels up and
+// down again, and returns how many of them are up.
+func (p *Pool) nearest(d *Dir, most int) (at *Dir, up int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for one := p.idle.prev; one != &p.idle; one = one.prev {
+		if n, levels := one.apart(d, most); levels < most {
+			at, up, most = one, n, levels
 		}
 	}
-	return nil
+	if at != nil {
+		at.pinOpen()
+	}
+	return at, up
+}
+
+// apart returns how many levels it is from d up to the first directory that has o
+// below it, and to o; the latter is most if it is more than that.
+func (d *Dir) apart(o *Dir, most int) (up, levels int) {
+	for ; d != o; levels++ {
+		switch {
+		case levels >= most || d.depth+o.depth == 0: // two roots
+			return up, most
+		case d.depth >= o.depth:
+			d, up = d.parent, up+1
+		default:
+			o = o.parent
+		}
+	}
+	return up, levels
 }
 
 // pin takes d if it is open.
@@ -293,7 +311,6 @@ func (p *Pool) add(d *Dir, fd int) (spare int) {
 	}
 	p.open++
 	d.fd, d.known, d.moved = fd, true, false
-	d.parent.below = d
 	d.users.Store(1)
 	return spare
 }
