@@ -21,7 +21,7 @@ func TestPoolClimbs(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := depth; i > step; i -= step {
-			if _, err := chain[i].List(); err != nil {
+			if _, err := chain[i].List(t.Context()); err != nil {
 				t.Fatalf("up by %d, level %d: %v", step, i, err)
 			}
 		}
@@ -40,13 +40,13 @@ func TestPoolClimbs_Moved(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(root, "o"), 0o755), os.Rename(filepath.Join(deepest, "d"), filepath.Join(root, "o/d"))); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := chain[50].List(); err != nil || len(list) != 0 {
+	if list, err := chain[50].List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("the directory that was moved, which is still open: %v, %v", list, err)
 	}
-	if list, err := chain[49].List(); err != nil || len(list) != 0 {
+	if list, err := chain[49].List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("where it was: %v, %v", list, err)
 	}
-	if list, err := chain[48].List(); err != nil || len(list) != 1 || list[0].Name != "d" {
+	if list, err := chain[48].List(t.Context()); err != nil || len(list) != 1 || list[0].Name != "d" {
 		t.Errorf("two above where it was: %v, %v", list, err)
 	}
 }
@@ -62,7 +62,7 @@ func makeChain(t *testing.T, pool *Pool, root string, depth int) []*Dir {
 		}
 		chain = append(chain, child(t, chain[i], "d"))
 	}
-	if _, err := chain[depth].List(); err != nil {
+	if _, err := chain[depth].List(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return chain

@@ -1,6 +1,7 @@
 package fswalk
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -438,10 +439,10 @@ var listings = sync.Pool{New: func() any { return new(listing) }}
 const muchListed = 4 * Share
 
 // List returns the entries of d, ordered bytewise by name.
-func (d *Dir) List() ([]sys.Dirent, error) {
+func (d *Dir) List(ctx context.Context) ([]sys.Dirent, error) {
 	l, _ := listings.Get().(*listing)
 	defer l.free()
-	err := d.Visit(func(entry sys.Dirent) bool {
+	err := d.Visit(ctx, func(entry sys.Dirent) bool {
 		l.names = append(l.names, entry.Name...)
 		l.ends = append(l.ends, len(l.names))
 		l.entries = append(l.entries, sys.Dirent{Ino: entry.Ino, Type: entry.Type})
@@ -456,8 +457,29 @@ func (d *Dir) List() ([]sys.Dirent, error) {
 	for i, end := range l.ends {
 		list[i].Name, start = all[start:end], end
 	}
-	slices.SortFunc(list, func(a, b sys.Dirent) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	w := watch{ctx: ctx}
+	slices.SortFunc(list, func(a, b sys.Dirent) int {
+		if w.ended() { // all are equal then: what is left to sort takes no time
+			return 0
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return list, w.err
+}
+
+// watch asks a context now and then whether it has ended: a directory of a million
+// names takes longer to read and to sort than anybody should have to wait.
+type watch struct {
+	ctx   context.Context //nolint:containedctx // lives for one listing
+	asked uint
+	err   error
+}
+
+func (w *watch) ended() bool {
+	if w.asked++; w.asked%Share == 0 && w.err == nil {
+		w.err = w.ctx.Err()
+	}
+	return w.err != nil
 }
 
 func (l *listing) free() {
@@ -469,18 +491,19 @@ func (l *listing) free() {
 }
 
 // Visit calls visit with every entry of d, see [sys.ReadDir].
-func (d *Dir) Visit(visit func(entry sys.Dirent) bool) error {
+func (d *Dir) Visit(ctx context.Context, visit func(entry sys.Dirent) bool) error {
 	if d.parent == nil {
 		// Other pools may have the same descriptor for their root, and it has one offset.
 		own := d.Child(".", 0, 0)
-		err := own.visit(visit)
+		err := own.visit(ctx, visit)
 		d.pool.forget(own)
 		return err
 	}
-	return d.visit(visit)
+	return d.visit(ctx, visit)
 }
 
-func (d *Dir) visit(visit func(entry sys.Dirent) bool) error {
+func (d *Dir) visit(ctx context.Context, visit func(entry sys.Dirent) bool) error {
+	w := watch{ctx: ctx}
 	return d.Use(func(fd int) error {
 		d.listing.Lock()
 		defer d.listing.Unlock()
@@ -490,6 +513,10 @@ func (d *Dir) visit(visit func(entry sys.Dirent) bool) error {
 			}
 		}
 		d.moved = true
-		return d.Wrap("getdents64", "", sys.ReadDir(fd, visit))
+		err := sys.ReadDir(fd, func(entry sys.Dirent) bool { return !w.ended() && visit(entry) })
+		if w.err != nil {
+			return w.err
+		}
+		return d.Wrap("getdents64", "", err)
 	})
 }
