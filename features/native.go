@@ -80,6 +80,9 @@ func (p *Prober) NativeDiff(ctx context.Context, dir, mountOptions string) (verd
 		n.all = strings.Trim(n.options+","+strings.Join(own.Unknown, ","), ",")
 		verdict.Compat = []Verdict{n.moby(), n.storage()}
 		verdict.Reasons, err = n.reasons(parsed)
+		if ctx.Err() != nil { // then what was not found out is no answer
+			return ctx.Err()
+		}
 		return err
 	})
 	verdict.OK = err == nil

@@ -20,10 +20,11 @@ func numbers(want *diff.Want) map[uint64]struct{} {
 // descend adds a directory that is one and the same in both trees by the listings
 // alone.
 func (e *walk) descend(n node, name string, out *items) {
-	child := node{path: diff.Join(n.path, name), same: true, old: n.old.Child(name, 0, 0), new: n.new.Child(name, 0, 0)}
+	child := node{at: n.at.Child(name), same: true, old: n.old.Child(name, 0, 0), new: n.new.Child(name, 0, 0)}
 	if e.want != nil {
 		found := inode.Found{Carried: &inode.Carried{Payload: &inode.Payload{Ref: inode.Ref{Dir: n.new, Name: name}}}}
-		found.Change.Path = child.path
+		out.Weigh(len(n.path) / inode.LongPath)
+		found.Change.Path = diff.Join(n.path, name)
 		out.Value(found)
 	}
 	out.Child(child)

@@ -102,7 +102,7 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 				return func(yield func(inode.Found, error) bool) { yield(inode.Found{}, err) }
 			}
 		}
-		root := node{path: "/", old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
+		root := node{old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
 		w := &walk{Engine: e, opts: opts, want: want, links: numbers(want)}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}
@@ -119,7 +119,8 @@ type walk struct {
 // node is a directory in the new tree, with the old tree's directory of that
 // path or nil.
 type node struct {
-	path     string
+	at       *inode.Path
+	path     string // at as a string, while the node is expanded
 	old, new *fswalk.Dir
 	// same: they are one directory of the layers, by the listing alone, so nothing
 	// of it is in the upper layer. Its inode number was not asked for.
@@ -142,9 +143,10 @@ func (e entry) name() string {
 
 // expand compares what two directories have.
 func (e *walk) expand(ctx context.Context, n node, out *items) error {
+	n.path = n.at.String()
 	entries, err := n.some, error(nil)
 	if entries == nil {
-		entries, err = n.list()
+		entries, err = n.list(ctx)
 	}
 	if inode.Vanished(err) && n.path != "/" {
 		out.Value(inode.Race(n.path))
@@ -155,12 +157,15 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 	}
 	if len(entries) > fswalk.Share {
 		for part := range slices.Chunk(entries, fswalk.Share) {
-			out.Child(node{path: n.path, old: n.old, new: n.new, same: n.same, some: part})
+			out.Child(node{at: n.at, old: n.old, new: n.new, same: n.same, some: part})
 		}
 		return nil
 	}
 	var absent []string
 	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if e.listedSame(n, entry) {
 			if entry.old.Type == sys.TypeDir {
 				e.descend(n, entry.old.Name, out)
@@ -175,7 +180,7 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 			absent = append(absent, entry.name())
 		}
 	}
-	return n.reportAbsent(absent, out)
+	return n.reportAbsent(ctx, absent, out)
 }
 
 // listedSame reports whether an entry is known to be one inode in both trees by the
@@ -237,7 +242,7 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		return v.walk.pair(v.ctx, from, to).Compare()
 	})
 	if err == nil && to != nil && to.IsDir() {
-		child = &node{path: path, new: to.Child()}
+		child = &node{at: v.node.at.Child(v.name()), new: to.Child()}
 		if from != nil && from.IsDir() {
 			child.old = from.Child()
 		}
@@ -295,12 +300,12 @@ func (e *Engine) shares(from, to *inode.Ref) bool {
 // reportAbsent tells names that vanished from those that overlayfs lists but
 // has not: it passes the listing of a directory that only one layer has through
 // as it is, whiteouts included.
-func (n node) reportAbsent(absent []string, out *items) error {
+func (n node) reportAbsent(ctx context.Context, absent []string, out *items) error {
 	if len(absent) == 0 {
 		return nil
 	}
 	listed := map[string]bool{}
-	entries, err := n.list()
+	entries, err := n.list(ctx)
 	if err != nil && !inode.Vanished(err) {
 		return err
 	}
@@ -316,7 +321,7 @@ func (n node) reportAbsent(absent []string, out *items) error {
 }
 
 // list returns what is in both directories, in order.
-func (n node) list() ([]entry, error) {
+func (n node) list(ctx context.Context) ([]entry, error) {
 	if n.same {
 		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
 			return nil, err
@@ -325,11 +330,11 @@ func (n node) list() ([]entry, error) {
 	var a, b []sys.Dirent
 	var err error
 	if n.old != nil {
-		if a, err = n.old.List(); err != nil {
+		if a, err = n.old.List(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if b, err = n.new.List(); err != nil {
+	if b, err = n.new.List(ctx); err != nil {
 		return nil, err
 	}
 	entries := make([]entry, 0, max(len(a), len(b)))

@@ -62,8 +62,8 @@ func (s *snapshot) date(ctx context.Context, e *Engine, pool *fswalk.Pool, worke
 }
 
 // newestIn tells the newest change time among the directories in dir.
-func (e *Engine) newestIn(_ context.Context, dir *fswalk.Dir, out *fswalk.Items[*fswalk.Dir, time.Time]) error {
-	names, err := dir.List()
+func (e *Engine) newestIn(ctx context.Context, dir *fswalk.Dir, out *fswalk.Items[*fswalk.Dir, time.Time]) error {
+	names, err := dir.List(ctx)
 	if inode.Vanished(err) {
 		return nil
 	}

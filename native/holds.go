@@ -32,7 +32,7 @@ func Holds(ctx context.Context, s diff.Stack, opts diff.Options) iter.Seq2[diff.
 		pool := fswalk.NewPool(0)
 		defer pool.Close()
 		h := holder{meter{marks: whiteout.NamespaceOf(s.Features), linked: map[diff.Inode]struct{}{}}}
-		root := heldDir{pool.Root(tree.FD(), s.Upper), "/"}
+		root := heldDir{dir: pool.Root(tree.FD(), s.Upper)}
 		for one, err := range fswalk.Ordered(ctx, opts.Workers, root, h.expand) {
 			if err == nil && one.raced {
 				if opts.OnRace == nil {
@@ -51,7 +51,8 @@ func Holds(ctx context.Context, s diff.Stack, opts diff.Options) iter.Seq2[diff.
 
 type heldDir struct {
 	dir  *fswalk.Dir
-	path string
+	at   *inode.Path
+	path string // at as a string, while the directory is read
 }
 
 type heldValue struct {
@@ -62,7 +63,8 @@ type heldValue struct {
 type holder struct{ meter }
 
 func (h *holder) expand(ctx context.Context, n heldDir, out *fswalk.Items[heldDir, heldValue]) error {
-	list, err := n.dir.List()
+	n.path = n.at.String()
+	list, err := n.dir.List(ctx)
 	if inode.Vanished(err) && n.path != "/" {
 		out.Value(heldValue{Held: diff.Held{Path: n.path}, raced: true})
 		return nil
@@ -93,7 +95,7 @@ func (h *holder) expand(ctx context.Context, n heldDir, out *fswalk.Items[heldDi
 			}
 			out.Value(one)
 			if one.Dir {
-				out.Child(heldDir{n.dir.Child(d.Name, st.Dev, st.Ino), path})
+				out.Child(heldDir{dir: n.dir.Child(d.Name, st.Dev, st.Ino), at: n.at.Child(d.Name)})
 			}
 		}
 		return nil

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,7 +43,7 @@ type indexEntry struct {
 
 // openIndex reads the index of the work directory. nil means that nothing is
 // indexed.
-func openIndex(work string, marks *whiteout.Namespace, layers []layer) (*index, error) {
+func openIndex(ctx context.Context, work string, marks *whiteout.Namespace, layers []layer) (*index, error) {
 	if work == "" {
 		return nil, refuse("index=on, and the work directory with the index is not known; name it (--work)")
 	}
@@ -60,7 +61,7 @@ func openIndex(work string, marks *whiteout.Namespace, layers []layer) (*index, 
 		return nil, fmt.Errorf("open the inode index: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
 	x := &index{fd: fd, path: path, names: map[sys.Handle][]indexEntry{}}
-	if err = x.read(marks); err == nil && len(x.names) > 0 {
+	if err = x.read(ctx, marks); err == nil && len(x.names) > 0 {
 		err = x.identify(layers)
 	}
 	if err != nil || len(x.names) == 0 {
@@ -72,15 +73,18 @@ func openIndex(work string, marks *whiteout.Namespace, layers []layer) (*index, 
 
 // read lists the entries that stand for inodes: not the directories and
 // whiteouts which nfs_export=on adds, nor temporary files.
-func (x *index) read(marks *whiteout.Namespace) error {
+func (x *index) read(ctx context.Context, marks *whiteout.Namespace) error {
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
 	dir := pool.Root(x.fd, x.path)
-	entries, err := dir.List()
+	entries, err := dir.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		origin, err := whiteout.ParseIndexName(e.Name)
 		if err != nil {
 			continue

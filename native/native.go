@@ -72,7 +72,7 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		err = add(&e.data, "data-only lower", s.Data...)
 	}
 	if err == nil && s.Features.Index {
-		e.index, err = openIndex(s.Work, e.marks, e.layers)
+		e.index, err = openIndex(ctx, s.Work, e.marks, e.layers)
 	}
 	return err
 }
@@ -148,7 +148,7 @@ func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
 	if e.index != nil {
 		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
 	}
-	return w, node{path: "/", old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
+	return w, node{old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 }
 
 // walk is one walk over the stack.
@@ -166,7 +166,8 @@ func (w *walk) everywhere() bool { return w.search.goesOn() || w.want != nil && 
 
 // node is a directory of the new view, with what the old view has at that path.
 type node struct {
-	path string
+	at   *inode.Path
+	path string // at as a string, while the node is expanded
 	old  []part
 	new  merged
 	// hides: it, or one above, hides the old view's directory, and what is in it is
@@ -183,9 +184,10 @@ type items = fswalk.Items[node, inode.Found]
 
 // expand compares what the two views have in one directory.
 func (w *walk) expand(ctx context.Context, n node, out *items) error {
+	n.path = n.at.String()
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = n.names(w.everywhere())
+		names, err = n.names(ctx, w.everywhere())
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -196,7 +198,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	}
 	if len(names) > fswalk.Share {
 		for part := range slices.Chunk(names, fswalk.Share) {
-			out.Child(node{path: n.path, old: n.old, new: n.new, hides: n.hides, gone: n.gone, some: part})
+			out.Child(node{at: n.at, old: n.old, new: n.new, hides: n.hides, gone: n.gone, some: part})
 		}
 		return nil
 	}
@@ -207,6 +209,9 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	l := w.lookup()
 	defer w.lookups.Put(l)
 	for i := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := w.visit(ctx, &n, names[i], l, out); err != nil {
 			return err
 		}
@@ -250,11 +255,11 @@ func (w *walk) lookup() *lookup {
 // names returns the names at which the views can differ, in order. If both
 // take the same directories of the lower layers, only what the upper names can,
 // unless all are asked for.
-func (n *node) names(all bool) ([]name, error) {
+func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 	lists := make([][]sys.Dirent, 1) // the upper directory's, if there is one
 	var err error
 	if n.new.upper != nil {
-		if lists[0], err = n.new.upper.List(); err != nil {
+		if lists[0], err = n.new.upper.List(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -268,7 +273,7 @@ func (n *node) names(all bool) ([]name, error) {
 		}
 	}
 	for _, p := range lowers {
-		list, err := p.dir.List()
+		list, err := p.dir.List(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -335,7 +340,7 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		return f, err
 	}
 	if to != nil && to.meta.IsDir() {
-		f.child = &node{path: path, new: to.dirs, hides: n.hides}
+		f.child = &node{at: n.at.Child(nm.name), new: to.dirs, hides: n.hides}
 		if from != nil && from.meta.IsDir() {
 			f.child.old = from.dirs.lowers
 		}
@@ -347,7 +352,7 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 	case w.want != nil:
 		w.carry(n, place{parent: n.view(nm), name: nm.name}, from, to, &f)
 	case w.waste != nil:
-		w.waste.note(n, path, from, to, &f)
+		w.waste.note(n, nm.name, path, from, to, &f)
 	}
 	return f, nil
 }

@@ -139,7 +139,7 @@ func (t *tally) directory(ctx context.Context) error {
 func (t *tally) list(ctx context.Context) error {
 	n, rest := 0, []byte(nil)
 	var failed error
-	err := t.at.dir.Visit(func(d sys.Dirent) bool {
+	err := t.at.dir.Visit(ctx, func(d sys.Dirent) bool {
 		name := d.Name
 		if d.Type == sys.TypeDir { // measured once it is open, which saves looking it up twice
 			t.seen++

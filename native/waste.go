@@ -112,7 +112,7 @@ type waste struct {
 
 // note leaves of what was found at a name of n what is wasted there, and a
 // directory to go on with if both views have it, or only the old one.
-func (c *waste) note(n *node, path string, from, to *object, f *found) {
+func (c *waste) note(n *node, name, path string, from, to *object, f *found) {
 	change := f.change
 	f.change = diff.Change{}
 	switch {
@@ -129,7 +129,7 @@ func (c *waste) note(n *node, path string, from, to *object, f *found) {
 		if c.deleted && from != nil {
 			f.change = diff.Change{Kind: diff.Delete, Path: path, Entry: from.meta.Entry()}
 			if from.meta.IsDir() {
-				f.child = &node{path: path, new: merged{lowers: from.dirs.lowers}, gone: true}
+				f.child = &node{at: n.at.Child(name), new: merged{lowers: from.dirs.lowers}, gone: true}
 			}
 		}
 		return

@@ -263,7 +263,7 @@ func makeSpecial(path, kind, device string) error {
 }
 
 func createFile(path, content string, flags int) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW|flags, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|flags, 0o644)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func edit(path string, flags int, do func(*os.File) error) error {
 	if _, err := regular("open", path); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) // a fifo may have come there
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package fswalk
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -54,6 +55,7 @@ type Dir struct {
 	pool   *Pool
 	parent *Dir // nil: a root, open as long as the pool
 	name   string
+	depth  int // below the root
 	// dev and ino tell on opening again whether it is still the same directory:
 	// someone may have swapped it.
 	dev, ino uint64
@@ -88,7 +90,7 @@ func (p *Pool) Close() {
 // Child returns the directory name in d, which stat said to be inode (dev,
 // ino); 0, 0: [Dir.Identify] tells when it is open. Nothing is opened yet.
 func (d *Dir) Child(name string, dev, ino uint64) *Dir {
-	return &Dir{pool: d.pool, parent: d, name: name, dev: dev, ino: ino, fd: -1}
+	return &Dir{pool: d.pool, parent: d, name: name, depth: d.depth + 1, dev: dev, ino: ino, fd: -1}
 }
 
 // Identify tells d, which is in use, which inode it is if [Dir.Child] was not
@@ -177,11 +179,16 @@ func (d *Dir) acquire() (int, error) {
 	// The nearest open ancestor, then down again: a loop, because a tree may be
 	// deeper than anyone likes to recurse.
 	path := []*Dir{d}
-	for p := d.parent; !p.pin(); p = p.parent {
-		path = append(path, p)
+	above := d.parent
+	for ; !above.pin(); above = above.parent {
+		path = append(path, above)
+	}
+	if at := d.climb(len(path)); at != nil {
+		above.release()
+		path = path[:d.depth-at.depth]
 	}
 	for i, c := range slices.Backward(path) {
-		err := c.openPinned()
+		err := c.open(c.parent.fd, c.name)
 		// What was opened only to get further is the first to be closed again.
 		// Else two walks deeper than the pool's limit would close each other's
 		// directories all the time, and each would come from the root again.
@@ -191,6 +198,61 @@ func (d *Dir) acquire() (int, error) {
 		}
 	}
 	return d.fd, nil
+}
+
+// climb pins d, or a directory above it, that is reached by ".." from one that is
+// open, if d is less than most levels from there; else it returns nil. The inode that
+// ".." leads to must prove right. A walk that comes back from a depth where the pool
+// had to close what is above would else go down from the root again at each level.
+func (d *Dir) climb(most int) *Dir {
+	if most == 1 {
+		return nil
+	}
+	at, levels := d.pool.nearest(d, most)
+	for ; levels > 0; levels-- {
+		up := at.parent
+		if !up.pin() {
+			if err := up.open(at.fd, ".."); err != nil {
+				at.release()
+				return nil
+			}
+		}
+		at.release()
+		at = up
+	}
+	return at
+}
+
+// nearest pins the open directory that is nearest to d, less than most levels up and
+// down again, and returns how many of them are up.
+func (p *Pool) nearest(d *Dir, most int) (at *Dir, up int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for one := p.idle.prev; one != &p.idle; one = one.prev {
+		if n, levels := one.apart(d, most); levels < most {
+			at, up, most = one, n, levels
+		}
+	}
+	if at != nil {
+		at.pinOpen()
+	}
+	return at, up
+}
+
+// apart returns how many levels it is from d up to the first directory that has o
+// below it, and to o; the latter is most if it is more than that.
+func (d *Dir) apart(o *Dir, most int) (up, levels int) {
+	for ; d != o; levels++ {
+		switch {
+		case levels >= most || d.depth+o.depth == 0: // two roots
+			return up, most
+		case d.depth >= o.depth:
+			d, up = d.parent, up+1
+		default:
+			o = o.parent
+		}
+	}
+	return up, levels
 }
 
 // pin takes d if it is open.
@@ -217,11 +279,11 @@ func (d *Dir) pinOpen() {
 	}
 }
 
-// openPinned opens d, whose parent is pinned, and pins it.
-func (d *Dir) openPinned() error {
-	fd, err := sys.OpenDirAt(d.parent.fd, d.name)
+// open opens d, which is name in the directory at, and pins it.
+func (d *Dir) open(at int, name string) error {
+	fd, err := sys.OpenDirAt(at, name)
 	for err == syscall.EMFILE && d.pool.shrink() { //nolint:errorlint // sys returns it bare
-		fd, err = sys.OpenDirAt(d.parent.fd, d.name)
+		fd, err = sys.OpenDirAt(at, name)
 	}
 	if err == nil {
 		err = d.verify(fd)
@@ -377,10 +439,10 @@ var listings = sync.Pool{New: func() any { return new(listing) }}
 const muchListed = 4 * Share
 
 // List returns the entries of d, ordered bytewise by name.
-func (d *Dir) List() ([]sys.Dirent, error) {
+func (d *Dir) List(ctx context.Context) ([]sys.Dirent, error) {
 	l, _ := listings.Get().(*listing)
 	defer l.free()
-	err := d.Visit(func(entry sys.Dirent) bool {
+	err := d.Visit(ctx, func(entry sys.Dirent) bool {
 		l.names = append(l.names, entry.Name...)
 		l.ends = append(l.ends, len(l.names))
 		l.entries = append(l.entries, sys.Dirent{Ino: entry.Ino, Type: entry.Type})
@@ -395,8 +457,29 @@ func (d *Dir) List() ([]sys.Dirent, error) {
 	for i, end := range l.ends {
 		list[i].Name, start = all[start:end], end
 	}
-	slices.SortFunc(list, func(a, b sys.Dirent) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	w := watch{ctx: ctx}
+	slices.SortFunc(list, func(a, b sys.Dirent) int {
+		if w.ended() { // all are equal then: what is left to sort takes no time
+			return 0
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return list, w.err
+}
+
+// watch asks a context now and then whether it has ended: a directory of a million
+// names takes longer to read and to sort than anybody should have to wait.
+type watch struct {
+	ctx   context.Context //nolint:containedctx // lives for one listing
+	asked uint
+	err   error
+}
+
+func (w *watch) ended() bool {
+	if w.asked++; w.asked%Share == 0 && w.err == nil {
+		w.err = w.ctx.Err()
+	}
+	return w.err != nil
 }
 
 func (l *listing) free() {
@@ -408,18 +491,19 @@ func (l *listing) free() {
 }
 
 // Visit calls visit with every entry of d, see [sys.ReadDir].
-func (d *Dir) Visit(visit func(entry sys.Dirent) bool) error {
+func (d *Dir) Visit(ctx context.Context, visit func(entry sys.Dirent) bool) error {
 	if d.parent == nil {
 		// Other pools may have the same descriptor for their root, and it has one offset.
 		own := d.Child(".", 0, 0)
-		err := own.visit(visit)
+		err := own.visit(ctx, visit)
 		d.pool.forget(own)
 		return err
 	}
-	return d.visit(visit)
+	return d.visit(ctx, visit)
 }
 
-func (d *Dir) visit(visit func(entry sys.Dirent) bool) error {
+func (d *Dir) visit(ctx context.Context, visit func(entry sys.Dirent) bool) error {
+	w := watch{ctx: ctx}
 	return d.Use(func(fd int) error {
 		d.listing.Lock()
 		defer d.listing.Unlock()
@@ -429,6 +513,10 @@ func (d *Dir) visit(visit func(entry sys.Dirent) bool) error {
 			}
 		}
 		d.moved = true
-		return d.Wrap("getdents64", "", sys.ReadDir(fd, visit))
+		err := sys.ReadDir(fd, func(entry sys.Dirent) bool { return !w.ended() && visit(entry) })
+		if w.err != nil {
+			return w.err
+		}
+		return d.Wrap("getdents64", "", err)
 	})
 }

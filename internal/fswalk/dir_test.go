@@ -55,7 +55,7 @@ func TestPoolBoundsDescriptors(t *testing.T) {
 		chain = append(chain, d)
 	}
 	for i := len(chain) - 1; i >= 0; i -= 7 { // upwards again, everything closed meanwhile
-		list, err := chain[i].List()
+		list, err := chain[i].List(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestListIsSortedAndWhole(t *testing.T) {
 	pool := NewPool(0)
 	defer pool.Close()
 	d := openRoot(t, pool, root)
-	if list, err := d.List(); err != nil || len(list) != 0 {
+	if list, err := d.List(t.Context()); err != nil || len(list) != 0 {
 		t.Fatalf("empty directory: %v, %v", list, err)
 	}
 	const n = 5000
@@ -86,7 +86,7 @@ func TestListIsSortedAndWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	list, err := d.List()
+	list, err := d.List(t.Context())
 	if err != nil || len(list) != n {
 		t.Fatalf("%d entries, %v", len(list), err)
 	}
@@ -125,7 +125,7 @@ func TestSwappedDirectoryIsRefused(t *testing.T) {
 			c := child(t, d, "d")
 			if test.known {
 				for _, d := range []*Dir{c, child(t, d, "other")} { // the second closes the first
-					if _, err := d.List(); err != nil {
+					if _, err := d.List(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -138,7 +138,7 @@ func TestSwappedDirectoryIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			var pe *os.PathError
-			if _, err := c.List(); !errors.As(err, &pe) || pe.Path != p {
+			if _, err := c.List(t.Context()); !errors.As(err, &pe) || pe.Path != p {
 				t.Errorf("listing what took the directory's place: %v", err)
 			}
 		})
@@ -156,9 +156,9 @@ func TestRootsShareADescriptor(t *testing.T) {
 	first := openRoot(t, NewPool(8), dir)
 	second := NewPool(8).Root(first.fd, dir)
 	fds, seen := openDescriptors(t), 0
-	err := first.Visit(func(sys.Dirent) bool {
+	err := first.Visit(t.Context(), func(sys.Dirent) bool {
 		seen++
-		list, err := second.List()
+		list, err := second.List(t.Context())
 		if err != nil || len(list) != 3 {
 			t.Errorf("the other lists %v, %v", list, err)
 		}
@@ -174,7 +174,7 @@ func TestRootsShareADescriptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	var at *os.PathError
-	if _, err := first.List(); !errors.As(err, &at) || at.Path != dir {
+	if _, err := first.List(t.Context()); !errors.As(err, &at) || at.Path != dir {
 		t.Errorf("of a removed root: %v", err)
 	}
 }

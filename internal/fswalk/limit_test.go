@@ -71,7 +71,7 @@ func TestPoolKeepsWhatIsUsed(t *testing.T) {
 	}
 	for round := range 3 {
 		for _, d := range ends {
-			if _, err := d.List(); err != nil {
+			if _, err := d.List(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -22,7 +22,8 @@ const recycled, recycledItems = 64, 512
 // Items is what the expansion of one node adds to the result: values and child
 // nodes, in path order.
 type Items[N, T any] struct {
-	list []item[N, T]
+	list  []item[N, T]
+	extra int
 }
 
 type item[N, T any] struct {
@@ -35,6 +36,10 @@ func (i *Items[N, T]) Grow(n int) { i.list = slices.Grow(i.list, n) }
 
 // Value adds a result.
 func (i *Items[N, T]) Value(v T) { i.list = append(i.list, item[N, T]{value: v}) }
+
+// Weigh makes what was added count for n results more of those that may wait for the
+// consumer: the paths of a deep tree take more memory than all else.
+func (i *Items[N, T]) Weigh(n int) { i.extra += n }
 
 // Child adds a node whose own results come at this place.
 func (i *Items[N, T]) Child(n N) {
@@ -88,6 +93,7 @@ type task[N, T any] struct {
 	state taskState // guarded by walk.mu
 	ready int       // what it adds to walk.ready; guarded by walk.mu
 	items []item[N, T]
+	extra int // see Items.Weigh
 	taken int // of the items, by the consumer
 	err   error
 	panic any
@@ -180,7 +186,7 @@ func (w *walk[N, T]) run(ctx context.Context, t *task[N, T]) {
 		return
 	}
 	t.err = w.expand(ctx, t.node, &items)
-	t.items = items.list
+	t.items, t.extra = items.list, items.extra
 }
 
 // recycle keeps an emptied list for another task, a few at most.
@@ -261,7 +267,7 @@ func (w *walk[N, T]) workAhead(ctx context.Context) bool {
 	w.pending[n-1] = nil
 	w.pending = w.pending[:n-1]
 	w.run(ctx, t)
-	t.ready = len(t.items) + 1
+	t.ready = len(t.items) + t.extra + 1
 	w.ready += t.ready
 	return true
 }

@@ -81,6 +81,9 @@ func (p Pair) SameXattrs() (bool, error) {
 		return false, err
 	}
 	for i := range from {
+		if err := p.Ctx.Err(); err != nil { // a thousand values of 64 KiB are possible
+			return false, err
+		}
 		if from[i].visible != to[i].visible {
 			return false, nil
 		}

@@ -106,6 +106,7 @@ func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change 
 		change.Path = path
 	}
 	if change.Kind != 0 || carried != nil {
+		out.Weigh(len(path) / LongPath)
 		out.Value(Found{Change: *change, Carried: carried})
 	}
 	if child != nil {
@@ -113,6 +114,10 @@ func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change 
 	}
 	return nil
 }
+
+// LongPath is how long a path may be without counting for more than the rest of what
+// is found.
+const LongPath = 256
 
 // Race is what is found at a path that vanished while it was read.
 func Race(path string) Found { return Found{Raced: true, Change: diff.Change{Path: path}} }
