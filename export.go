@@ -61,7 +61,7 @@ func (d *Diff) ExportFile(ctx context.Context, path string, opts layer.ExportOpt
 }
 
 // writeWhole calls write with the file that becomes path.
-func writeWhole(path string, write func(io.Writer) error) (err error) {
+func writeWhole(path string, write func(io.Writer) error) error {
 	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
@@ -76,11 +76,7 @@ func writeWhole(path string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, &fs.PathError{Op: "make a file in", Path: filepath.Dir(path), Err: err})
 	}
-	defer func() {
-		if closing := f.Close(); err == nil {
-			err = closing
-		}
-	}()
+	defer f.Close() // what it would say of the data, Sync has said
 	if err := write(f); err != nil {
 		return err
 	}
