@@ -56,7 +56,7 @@ floor on the facade
 	integration/graph: . diff layer
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node layer mountutil stores github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node internal/scratch layer mountutil stores github.com/prometheus/client_golang/... github.com/spf13/cobra golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 
