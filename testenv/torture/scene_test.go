@@ -174,10 +174,15 @@ func sceneContainers() []string {
 	}
 }
 
-// remove takes a result away before the next run.
-func (s *scene) remove(t *testing.T, name string) {
+// remove takes a result away before the next run, or all that is in it.
+func (s *scene) remove(t *testing.T, name string, empty bool) {
 	t.Helper()
-	if err := os.RemoveAll(filepath.Join(s.work, name)); err != nil {
+	path := filepath.Join(s.work, name)
+	err := os.RemoveAll(path)
+	if err == nil && empty {
+		err = os.Mkdir(path, 0o755)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
