@@ -68,7 +68,7 @@ const oldContent = "as it was\n"
 func (k *kills) try(i int, signal syscall.Signal, delay time.Duration, all, old bool) {
 	c := &k.commands[i]
 	k.prepare(c)
-	old = old && c.name == "export to a file"
+	old = old && c.args[1] == "export" && c.made != ""
 	if old {
 		if err := os.WriteFile(filepath.Join(k.scene.work, c.made), []byte(oldContent), 0o644); err != nil {
 			k.t.Fatal(err)
