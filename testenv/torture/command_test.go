@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -201,15 +202,32 @@ func (s *started) wait() *ran {
 	}
 	r.hung = !s.stop() && s.ctx.Err() == context.DeadlineExceeded
 	s.late()
-	group := -s.cmd.Process.Pid
+	group := s.cmd.Process.Pid
 	// A child that its parent's death kills needs a moment to die.
-	for wait := time.Millisecond; syscall.Kill(group, 0) == nil && wait < 2*time.Second; wait *= 2 {
+	for wait := time.Millisecond; alive(group) && wait < 2*time.Second; wait *= 2 {
 		time.Sleep(wait)
 	}
-	if r.orphans = syscall.Kill(group, 0) == nil; r.orphans {
-		_ = syscall.Kill(group, syscall.SIGKILL)
+	if r.orphans = alive(group); r.orphans {
+		_ = syscall.Kill(-group, syscall.SIGKILL)
 	}
 	return r
+}
+
+// alive reports whether there is a process in the group, apart from zombies: those
+// wait for init, which may take its time.
+func alive(group int) bool {
+	if syscall.Kill(-group, 0) != nil {
+		return false
+	}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, stat := range stats {
+		b, _ := os.ReadFile(stat)                  // it may have ended
+		_, rest, _ := strings.Cut(string(b), ") ") // after the name
+		if f := strings.Fields(rest); len(f) > 2 && f[0] != "Z" && f[0] != "X" && f[2] == strconv.Itoa(group) {
+			return true
+		}
+	}
+	return false
 }
 
 // run runs a command in the room to its end.
