@@ -20,7 +20,7 @@ type scene struct {
 	layer   string   // a layer of it, and the same compressed
 	gzip    string
 	lower   string // a tree for the demo
-	node    string // a root with containers of Docker and iSulad
+	node    string // a root with containers of Docker, containerd and iSulad
 }
 
 // newScene builds one on tmpfs.
@@ -42,6 +42,7 @@ func newScene(t *testing.T) *scene {
 	testenv.Do(t, s.live, sceneChanges)
 	testenv.Tree(t, s.lower, sceneDemo)
 	testenv.Tree(t, s.node, sceneContainers()...)
+	addContainerd(t, s.node)
 
 	s.room = newRoom(t, dir)
 	for file, args := range map[string][]string{s.layer: nil, s.gzip: {"--compression", "gzip"}} {
