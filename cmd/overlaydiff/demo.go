@@ -25,7 +25,8 @@ func demoCommand() *cobra.Command {
 temporary directory, makes changes of each kind there, finds them with both
 engines, and checks that these agree. The tree itself is only read. As root it
 uses a mount namespace of its own, as another user a user namespace as well; so
-nothing is left behind, however it ends.`,
+no mount is left behind, however it ends. If it is killed, the next one removes
+its directory.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if inside != "" {
