@@ -128,19 +128,17 @@ func (r *replay) run(room string) error {
 }
 
 // export writes the layer, and notes what it lacks.
-func (r *replay) export(w io.Writer, note bool) error {
+func (r *replay) export(w io.Writer) error {
 	opts := r.opts.Export
-	opts.Compression = layer.None
-	if note {
-		opts.OnLack = func(l layer.Lack) {
-			if what, ok := r.lacks[l.Path]; ok && (what == 0 || l.What == 0) {
-				r.lacks[l.Path] = 0
-			} else {
-				r.lacks[l.Path] |= l.What
-			}
-			if len(r.out.Inexpressible) < mostDifferences {
-				r.out.Inexpressible = append(r.out.Inexpressible, Difference{l.Path, []string{l.Why}})
-			}
+	opts.Compression, opts.NoDigests = layer.None, true
+	opts.OnLack = func(l layer.Lack) {
+		if what, ok := r.lacks[l.Path]; ok && (what == 0 || l.What == 0) {
+			r.lacks[l.Path] = 0
+		} else {
+			r.lacks[l.Path] |= l.What
+		}
+		if len(r.out.Inexpressible) < mostDifferences {
+			r.out.Inexpressible = append(r.out.Inexpressible, Difference{l.Path, []string{l.Why}})
 		}
 	}
 	_, err := r.Export(r.ctx, w, opts)
@@ -150,8 +148,13 @@ func (r *replay) export(w io.Writer, note bool) error {
 // apply unpacks the layer.
 func (r *replay) apply(to *mountutil.Tree) (err error) {
 	in := r.opts.Layer
-	if in == nil {
-		pipe, wait := piped(func(w io.Writer) error { return r.export(w, true) })
+	if in != nil {
+		// For what it lacks only: another program could not say that either.
+		if err := r.export(io.Discard); err != nil {
+			return err
+		}
+	} else {
+		pipe, wait := piped(r.export)
 		defer func() {
 			if werr := wait(); werr != nil {
 				err = werr

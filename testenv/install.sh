@@ -27,7 +27,7 @@ need() {
 
 need mount mount umount losetup
 need util-linux unshare findmnt flock setpriv
-need e2fsprogs mkfs.ext4
+need e2fsprogs mkfs.ext4 debugfs
 need xfsprogs mkfs.xfs
 need btrfs-progs mkfs.btrfs
 need erofs-utils mkfs.erofs

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/scratch"
 )
 
 func demoCommand() *cobra.Command {
@@ -24,7 +25,8 @@ func demoCommand() *cobra.Command {
 temporary directory, makes changes of each kind there, finds them with both
 engines, and checks that these agree. The tree itself is only read. As root it
 uses a mount namespace of its own, as another user a user namespace as well; so
-nothing is left behind, however it ends.`,
+no mount is left behind, however it ends. If it is killed, the next one removes
+its directory.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if inside != "" {
@@ -55,19 +57,19 @@ func launchDemo(cmd *cobra.Command, lower string) (err error) {
 	if err != nil {
 		return err
 	}
-	scratch, err := makeScratch(lower)
+	room, err := makeRoom(lower)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if e := removeScratch(scratch); err == nil {
+		if e := room.remove(); err == nil {
 			err = e
 		}
 	}()
 
-	err = unshared(cmd, false, lower, scratch)
-	if errors.Is(err, syscall.EPERM) { // no CAP_SYS_ADMIN here; in a user namespace there is
-		err = unshared(cmd, true, lower, scratch)
+	err = unshared(cmd, false, lower, room.path)
+	if errors.Is(err, errNoNamespace) && errors.Is(err, syscall.EPERM) { // no CAP_SYS_ADMIN here; in a user namespace there is
+		err = unshared(cmd, true, lower, room.path)
 	}
 	var ended *exec.ExitError
 	switch {
@@ -77,6 +79,8 @@ func launchDemo(cmd *cobra.Command, lower string) (err error) {
 		return cmd.Context().Err()
 	case errors.As(err, &ended):
 		return fmt.Errorf("run the demo: its process ended with %w", err)
+	case err != nil && !errors.Is(err, errNoNamespace):
+		return fmt.Errorf("run the demo: %w", err)
 	case err != nil:
 		return &diff.UnsupportedError{Op: "run the demo", Reason: fmt.Sprintf(
 			"mounting needs CAP_SYS_ADMIN or a user namespace (Linux 5.11), and neither can be had (%v): run as root, or allow user namespaces (sysctl user.max_user_namespaces)", err)}
@@ -97,8 +101,18 @@ func unshared(cmd *cobra.Command, user bool, lower, scratch string) error {
 		child.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		child.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
-	return child.Run()
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("%w: %w", errNoNamespace, err)
+	}
+	err := child.Wait()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		_ = child.Process.Kill() // nobody knows whether it has ended
+	}
+	return err
 }
+
+var errNoNamespace = errors.New("start a process in namespaces of its own")
 
 func realDirectory(path string) (string, error) {
 	abs, err := filepath.Abs(path)
@@ -118,34 +132,46 @@ func realDirectory(path string) (string, error) {
 	return abs, nil
 }
 
-// makeScratch makes the temporary directory for the upper layer, on the file
-// system of the lower tree if it can: then inode numbers prove what is
-// unchanged, and the naive engine need not read every file.
-func makeScratch(lower string) (string, error) {
+// room is the temporary directory for the upper layer.
+type room struct {
+	*scratch.Dir
+	parent *os.File
+	path   string // for the process in the namespaces, too
+}
+
+// makeRoom makes it on the file system of the lower tree if it can: then inode
+// numbers prove what is unchanged, and the naive engine need not read every file.
+func makeRoom(lower string) (*room, error) {
 	var first error
 	parents := []string{os.TempDir(), "/var/tmp"}
 	if !sameDevice(lower, parents[0]) && sameDevice(lower, parents[1]) {
 		parents[0], parents[1] = parents[1], parents[0]
 	}
 	for _, parent := range parents {
-		dir, err := os.MkdirTemp(parent, "overlaydiff-demo-")
+		r, err := makeRoomIn(parent)
 		if err == nil {
-			return dir, nil
+			return r, nil
 		}
 		first = errors.Join(first, err)
 	}
-	return "", fmt.Errorf("make a scratch directory: %w; set TMPDIR to a directory that can be written", first)
+	return nil, fmt.Errorf("make a scratch directory: %w; set TMPDIR to a directory that can be written", first)
 }
 
-// removeScratch removes the temporary directory. Overlayfs leaves a directory
-// there that only root may enter, with a whiteout in it (Linux 5.8).
-func removeScratch(dir string) error {
-	_ = os.Chmod(filepath.Join(dir, "work", "work"), 0o700)
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the scratch directory: %w; remove it by hand", err)
+func makeRoomIn(parent string) (r *room, err error) {
+	r = &room{}
+	if r.parent, err = os.Open(parent); err != nil {
+		return nil, err
 	}
-	return nil
+	if r.Dir, err = scratch.New(r.parent, "overlaydiff-demo-"); err != nil {
+		return nil, errors.Join(err, r.parent.Close())
+	}
+	if r.path, err = filepath.EvalSymlinks(r.Path()); err != nil {
+		return nil, errors.Join(err, r.remove())
+	}
+	return r, nil
 }
+
+func (r *room) remove() error { return errors.Join(r.Remove(r.parent), r.parent.Close()) }
 
 func sameDevice(a, b string) bool {
 	var sa, sb syscall.Stat_t

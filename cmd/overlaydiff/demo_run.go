@@ -23,6 +23,7 @@ type demo struct {
 	cmd     *cobra.Command
 	lower   string
 	scratch string
+	out     sticky
 	hidden  int // directories that the user can't read
 }
 
@@ -48,7 +49,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 
-	out := d.cmd.OutOrStdout()
+	d.out.w = d.cmd.OutOrStdout()
+	out := &d.out
 	fmt.Fprintf(out, "An overlay over %s is mounted", diff.QuotePath(d.lower))
 	if d.hidden > 0 {
 		fmt.Fprintf(out, ", without %s that this user can't read", human.Plural(int64(d.hidden), "directory", "directories"))
@@ -92,7 +94,7 @@ func (d *demo) compare(ctx context.Context, stack diff.Stack) error {
 	}
 	status.done()
 
-	out := d.cmd.OutOrStdout()
+	out := &d.out
 	fmt.Fprint(out, "\noverlaydiff finds:\n\n")
 	var rows [][]string
 	for _, c := range fast.changes {
@@ -109,7 +111,7 @@ func (d *demo) compare(ctx context.Context, stack diff.Stack) error {
 		return fmt.Errorf("compare the engines: they disagree: %s; please report this", difference)
 	}
 	fmt.Fprintln(out, "\nBoth engines agree.")
-	return nil
+	return out.err
 }
 
 func printAnswers(out io.Writer, fast, slow answer) error {

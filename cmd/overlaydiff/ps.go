@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,8 +52,10 @@ func ruleOf(tool string) (node.Rule, error) {
 func checkRoot(root string) error {
 	info, err := os.Stat(root)
 	switch {
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return usagef("--root %s: %v: name the directory where the node's root is mounted", diff.QuotePath(root), errors.Unwrap(err))
+	case err != nil:
+		return fmt.Errorf("--root %s: %w", diff.QuotePath(root), errors.Unwrap(err))
 	case !info.IsDir():
 		return usagef("--root %s: it is no directory", diff.QuotePath(root))
 	}

@@ -57,6 +57,20 @@ func printTable(w io.Writer, rows [][]string) error {
 	return nil
 }
 
+// sticky passes on what is written until that fails; then it keeps the error, and
+// says it to all that follows.
+type sticky struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sticky) Write(b []byte) (n int, err error) {
+	if s.err == nil {
+		n, s.err = s.w.Write(b)
+	}
+	return n, s.err
+}
+
 // statusLine is the line on a terminal's standard error that shows that long
 // work goes on. Without a terminal it is silent.
 type statusLine struct {

@@ -81,14 +81,12 @@ func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *o
 			Raced  int64  `json:"raced"`
 		}{v, d.Engine(), d.Reason(), d.Raced()})
 	}
-	out := cmd.OutOrStdout()
+	out := &sticky{w: cmd.OutOrStdout()}
 	verdict := "equal: the layer gives the new view again"
 	if !v.Equal {
 		verdict = "different at " + human.Plural(v.Differ, "path", "paths")
 	}
-	if _, err := fmt.Fprintln(out, verdict); err != nil {
-		return err
-	}
+	fmt.Fprintln(out, verdict)
 	lists := []struct {
 		title string
 		list  []overlaydiff.Difference

@@ -53,9 +53,12 @@ func (d *Dir) lock(path string) (bool, error) {
 		return false, err
 	}
 	// Some file systems have no locks. Then nothing is ever swept there either.
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	taken := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == syscall.EWOULDBLOCK
 	var st syscall.Stat_t
-	if err == syscall.EWOULDBLOCK || syscall.Fstat(int(f.Fd()), &st) != nil || st.Nlink == 0 {
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		return false, errors.Join(&fs.PathError{Op: "fstat", Path: path, Err: err}, f.Close())
+	}
+	if taken || st.Nlink == 0 {
 		return false, f.Close()
 	}
 	d.File = f

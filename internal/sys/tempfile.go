@@ -1,7 +1,10 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
+	"hash/fnv"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -42,8 +45,12 @@ func (t *Temp) Close() error {
 // that name before.
 func Publish(t *Temp, path string) error {
 	if t.name == "" {
-		name := tempName(filepath.Dir(path)) // linkat replaces nothing, rename does
-		if err := LinkFollow(fmt.Sprintf("/proc/self/fd/%d", t.Fd()), name); err != nil {
+		// linkat replaces nothing, rename does: then the file has another name for a moment.
+		if err := t.link(path); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		name, err := t.linkBeside(path)
+		if err != nil {
 			return err
 		}
 		t.name = name
@@ -53,6 +60,52 @@ func Publish(t *Temp, path string) error {
 	}
 	t.name = ""
 	return nil
+}
+
+// linkBeside gives t a temporary name. A kill leaves it there, so it is the same for a
+// path each time, and locked while it is in use: the next who writes to the path
+// removes what nobody uses.
+func (t *Temp) linkBeside(path string) (string, error) {
+	_ = unix.Flock(int(t.Fd()), unix.LOCK_EX|unix.LOCK_NB) // without locks nothing is ever removed, either
+	name := besideName(path)
+	err := t.link(name)
+	if errors.Is(err, fs.ErrExist) && removeUnused(name) {
+		err = t.link(name)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		name = tempName(filepath.Dir(path))
+		err = t.link(name)
+	}
+	return name, err
+}
+
+// removeUnused removes a file that nobody has locked, and reports whether it did.
+func removeUnused(name string) bool {
+	fd, err := unix.Open(name, fileFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false
+	}
+	// It may have been renamed before it was unlocked. If not it stays: who else would
+	// remove it needs the lock.
+	var is, was unix.Stat_t
+	if unix.Fstat(fd, &was) != nil || unix.Lstat(name, &is) != nil || is.Ino != was.Ino || is.Dev != was.Dev {
+		return false
+	}
+	return os.Remove(name) == nil
+}
+
+func (t *Temp) link(path string) error {
+	return LinkFollow(fmt.Sprintf("/proc/self/fd/%d", t.Fd()), path)
+}
+
+func besideName(path string) string {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(filepath.Base(path)))
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".overlaydiff-%016x", hash.Sum64()))
 }
 
 func tempName(dir string) string {

@@ -16,7 +16,7 @@ import (
 // that name only once it is whole, and replaces what had the name before; what is no
 // regular file, a fifo for example, is written to as it is. An error of write is
 // returned, and nothing is left then.
-func Write(path string, write func(io.Writer) error) (err error) {
+func Write(path string, write func(io.Writer) error) error {
 	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
@@ -31,11 +31,7 @@ func Write(path string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, &fs.PathError{Op: "make a file in", Path: filepath.Dir(path), Err: err})
 	}
-	defer func() {
-		if closing := f.Close(); err == nil {
-			err = closing
-		}
-	}()
+	defer f.Close() // what it would say of the data, Sync has said
 	if err := write(f); err != nil {
 		return err
 	}
