@@ -111,7 +111,7 @@ func (c *campaign) check(ctx context.Context, name, dir string, db *database, ar
 	cmd := command(ctx, "go", args...)
 	cmd.Dir = dir
 	if db != nil {
-		r.Notes = append(r.Notes, fmt.Sprintf("looked for the %s of golang.org/x/vulndb %s, with the standard library of %s",
+		r.Notes = append(r.Notes, fmt.Sprintf("looked for %s vulnerabilities, those of golang.org/x/vulndb %s, with the standard library of %s",
 			thousands(db.known), db.version, db.toolchain))
 		cmd.Env = append(os.Environ(), "GOTOOLCHAIN="+db.toolchain)
 	}
