@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
@@ -212,6 +213,9 @@ func (r *Ref) Open() (file int, err error) {
 func (r *Ref) OpenFile() (f diff.OpenFile, err error) {
 	err = r.Dir.Use(func(dirfd int) error {
 		file, err := sys.OpenFileAt(dirfd, r.Name)
+		for err == syscall.EMFILE && r.Dir.GiveWay() { //nolint:errorlint // sys returns it bare
+			file, err = sys.OpenFileAt(dirfd, r.Name)
+		}
 		if err != nil {
 			file, err = r.openPinned(dirfd, err)
 		}
