@@ -67,9 +67,9 @@ func (c *copyUps) note(from, to *object, f *found) {
 	}
 	if what == 0 {
 		c.sum.Unchanged++
-		c.sum.UnchangedBytes += size
+		c.sum.UnchangedBytes = diff.AddBytes(c.sum.UnchangedBytes, size)
 		return
 	}
 	c.sum.MetadataOnly++
-	c.sum.MetadataOnlyBytes += size
+	c.sum.MetadataOnlyBytes = diff.AddBytes(c.sum.MetadataOnlyBytes, size)
 }
