@@ -159,7 +159,7 @@ func (p Pair) SameContent() (bool, error) {
 		size = math.MaxInt64
 	}
 	sparse := isSparse(from) && isSparse(to)
-	for off := int64(0); off < size; off += blockSize {
+	for off := int64(0); off < size; off += min(blockSize, size-off) { // no further than an int64
 		if sparse { // what is a hole in both is equal
 			if off = min(sys.NextData(a, off, size), sys.NextData(b, off, size)); off >= size {
 				break

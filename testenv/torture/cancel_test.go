@@ -100,7 +100,9 @@ func sized(ctx context.Context, d *overlaydiff.Diff) error {
 // all is all that takes a context.
 func (i *interrupted) all(t *testing.T) (all []*cancelling) {
 	t.Helper()
-	add := func(name string, do func(ctx context.Context) error) { all = append(all, &cancelling{name: name, do: do}) }
+	add := func(name string, do func(ctx context.Context) error) {
+		all = append(all, &cancelling{name: name, do: do})
+	}
 	for _, engine := range engines {
 		add(string(engine)+" changes", i.with(engine, changesTo(0, nil)))
 		add(string(engine)+" size", i.with(engine, sized))
