@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/pkg/xattr"
 
+	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/testenv"
 	"github.com/overlaydiff/overlaydiff/testenv/torture"
 )
@@ -338,4 +340,42 @@ func TestLimits_LinksAndXattrs(t *testing.T) {
 	x.everything(1, 0)
 	run.Note("Attributes of 64 KiB took %d MiB.", x.peak>>20)
 	run.Count("hostile inputs tried", 2)
+}
+
+// An overlay is found among so many mounts, and what it is does not depend on them.
+func TestLimits_Mounts(t *testing.T) {
+	run := torture.Start(t, torture.Limits, 0)
+	dir := testenv.Scratch(t, testenv.Tmpfs)
+	q := newQuiet(t, filepath.Join(dir, "overlay"), "redirect_dir=on,metacopy=on")
+	mounts := 500
+	if run.Whole() {
+		mounts = 5000
+	}
+	for i := range mounts {
+		point := fmt.Sprintf("%s/m%d", dir, i)
+		err := os.Mkdir(point, 0o755)
+		if err == nil {
+			err = syscall.Mount(q.stack.Lower[0], point, "", syscall.MS_BIND, "")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(point, 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	stack, err := overlaydiff.FromMount(t.Context(), q.merged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(q.stack, stack); d != "" {
+		t.Errorf("without and with %d mounts:\n%s", mounts, d)
+	}
+	for _, engine := range engines {
+		q.answers(t, engine, 0)
+	}
+	run.Count("hostile inputs tried", 1)
+	run.Note("%d lines in the mount table.", mountCount(t))
 }
