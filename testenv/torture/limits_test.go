@@ -189,12 +189,13 @@ func TestLimits_Depth(t *testing.T) {
 
 	depth := 1000
 	if run.Whole() {
-		depth = 4000
+		depth = 2000
 	}
 	var peaks []int64
 	var took []time.Duration
 	for _, d := range []int{depth, 2 * depth} {
 		x := newExtreme(t, testenv.Tmpfs)
+		x.chain(x.lower, d, "z", "older")
 		x.chain(x.upper, d, "z", "new")
 		for _, engine := range engines {
 			var sum struct{ Bytes int64 }
