@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -38,6 +39,7 @@ type pipe struct {
 
 	large chan struct{} // one for each large file that may be open
 
+	gone    []string // directories that vanished before they were written; the writer's
 	stopped bool
 	entries int64 // written; the writer's
 }
@@ -251,12 +253,19 @@ func (p *pipe) put(b []byte, own bool) error {
 // emit writes a piece, if its entry could be read. ok: all of it, and no more.
 func (p *pipe) emit(b *piece) (ok bool, err error) {
 	e := b.entry
+	if slices.ContainsFunc(p.gone, func(dir string) bool { return within(e.path, dir) }) {
+		e.failed = true // as the directory, which was told: something else may be in its place
+		return false, nil
+	}
 	switch {
 	case errors.Is(b.err, diff.ErrRaced) || e.failed && b.link == "":
 		if e.failed {
 			return false, nil // told
 		}
 		e.failed = true
+		if e.Type == diff.Dir || e.Type == 0 {
+			p.gone = append(p.gone, e.path)
+		}
 		return false, p.x.raced(e.path)
 	case b.err != nil:
 		return false, b.err
