@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"math"
 )
 
 // Usage is what an upper directory holds.
@@ -49,9 +50,18 @@ func Size(ctx context.Context, e Engine, opts Options) (int64, error) {
 			}
 			linked[c.Entry.Inode] = struct{}{}
 		}
-		total += c.Entry.Size
+		total = AddBytes(total, c.Entry.Size)
 	}
 	return total, nil
+}
+
+// AddBytes returns a+b, or the largest number if that is more: two sparse files are
+// enough.
+func AddBytes(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // Held is what an upper directory has at a path.

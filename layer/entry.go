@@ -95,9 +95,11 @@ func (a *applier) put(p place, make func() error) error {
 
 func (a *applier) file(ctx context.Context, p place, h *tar.Header, m meta, content io.Reader) error {
 	fd := -1
-	err := a.put(p, func() (err error) {
-		fd, err = sys.CreateAt(p.d.fd, p.name)
-		return p.error("open", err)
+	err := a.files.open(func() error {
+		return a.put(p, func() (err error) {
+			fd, err = sys.CreateAt(p.d.fd, p.name)
+			return p.error("open", err)
+		})
 	})
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ type entry struct {
 	// Of the content, set when it is opened.
 	file   diff.OpenFile
 	open   bool
+	large  bool         // and one of those of which there are few
 	refs   atomic.Int64 // pieces that are not read yet
 	failed bool
 }

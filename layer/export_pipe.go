@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -36,6 +37,9 @@ type pipe struct {
 	sums  chan *piece // for the hasher, what was written
 	wait  sync.WaitGroup
 
+	large chan struct{} // one for each large file that may be open
+
+	gone    []string // directories that vanished before they were written; the writer's
 	stopped bool
 	entries int64 // written; the writer's
 }
@@ -55,6 +59,7 @@ type piece struct {
 func newPipe(ctx context.Context, x *exporter, out *output) *pipe {
 	p := &pipe{x: x, output: out}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p.large = make(chan struct{}, sys.Descriptors(openFiles, openFilesShare))
 	readers := readers()
 	p.free = make(chan *piece, 32*readers)
 	for range cap(p.free) {
@@ -66,7 +71,7 @@ func newPipe(ctx context.Context, x *exporter, out *output) *pipe {
 
 // readers is how many files are read at once: more than there are processors, since
 // a disk has something to do while others wait for it.
-func readers() int { return max(4, runtime.GOMAXPROCS(0)) }
+func readers() int { return sys.Descriptors(max(4, runtime.GOMAXPROCS(0)), openFilesShare) }
 
 func (p *pipe) start() {
 	for range readers() {
@@ -143,7 +148,13 @@ func (p *pipe) send(e *entry) error {
 		p.pass(b)
 		return nil
 	}
+	select {
+	case p.large <- struct{}{}:
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
 	if b.err = p.x.open(e); b.err != nil {
+		<-p.large
 		b.ready <- struct{}{}
 		p.order <- b
 		return nil
@@ -153,6 +164,7 @@ func (p *pipe) send(e *entry) error {
 
 // sendLarge passes a file on that is open, in parts.
 func (p *pipe) sendLarge(b *piece, e *entry) error {
+	e.large = true
 	e.refs.Store(max(1, pieces(e.file.Size)))
 	for off := int64(0); ; {
 		b.off, b.n = off, int(min(pieceSize, e.file.Size-off))
@@ -183,6 +195,9 @@ func (p *pipe) release(e *entry, n int64) {
 	if e.refs.Add(-n) == 0 && e.open {
 		sys.Close(e.file.FD)
 		e.open = false
+		if e.large {
+			<-p.large
+		}
 	}
 }
 
@@ -238,12 +253,19 @@ func (p *pipe) put(b []byte, own bool) error {
 // emit writes a piece, if its entry could be read. ok: all of it, and no more.
 func (p *pipe) emit(b *piece) (ok bool, err error) {
 	e := b.entry
+	if slices.ContainsFunc(p.gone, func(dir string) bool { return within(e.path, dir) }) {
+		e.failed = true // as the directory, which was told: something else may be in its place
+		return false, nil
+	}
 	switch {
 	case errors.Is(b.err, diff.ErrRaced) || e.failed && b.link == "":
 		if e.failed {
 			return false, nil // told
 		}
 		e.failed = true
+		if e.Type == diff.Dir || e.Type == 0 {
+			p.gone = append(p.gone, e.path)
+		}
 		return false, p.x.raced(e.path)
 	case b.err != nil:
 		return false, b.err

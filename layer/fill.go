@@ -13,6 +13,13 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
+// openFiles is how many files may be open at once, at most and where few descriptors
+// are allowed: of those, for each of reading and writing.
+const (
+	openFiles      = 64
+	openFilesShare = 16
+)
+
 const (
 	// chunkSize is what one worker writes at a time. ext4 takes larger ones at more
 	// cost; of zeros alone, they are left out, so that sparse files stay so.
@@ -27,6 +34,7 @@ const (
 type filler struct {
 	jobs    chan chunk
 	free    chan []byte
+	slots   chan struct{} // one for each file that may be open
 	workers sync.WaitGroup
 	once    sync.Once
 	failed  atomic.Bool
@@ -57,6 +65,7 @@ var errFill = errors.New("a file could not be written")
 
 func newFiller() *filler {
 	fl := &filler{jobs: make(chan chunk, chunks), free: make(chan []byte, chunks)}
+	fl.slots = make(chan struct{}, sys.Descriptors(openFiles, openFilesShare))
 	for range chunks {
 		fl.free <- nil
 	}
@@ -73,7 +82,18 @@ func (fl *filler) wait() error {
 	return fl.err
 }
 
-// fill reads the content of f and has it written. It takes over the descriptor.
+// open calls make, which opens a file for fill, when there may be one more.
+func (fl *filler) open(make func() error) error {
+	fl.slots <- struct{}{} // workers free it, who wait for nothing
+	err := make()
+	if err != nil {
+		<-fl.slots
+	}
+	return err
+}
+
+// fill reads the content of f, which open opened, and has it written. It takes over
+// the descriptor.
 // n is what was read.
 func (fl *filler) fill(ctx context.Context, f *file, r io.Reader) (n int64, err error) {
 	f.parts.Store(1)
@@ -136,7 +156,7 @@ func (fl *filler) part(f *file) {
 	if f.parts.Add(-1) > 0 {
 		return
 	}
-	defer sys.Close(f.fd)
+	defer func() { sys.Close(f.fd); <-fl.slots }()
 	if f.broken.Load() {
 		return
 	}

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// openDirs bounds the directories that are open at once. Consecutive entries
-	// share them, so few are enough.
-	openDirs = 32
+	// openDirs bounds the directories that are open at once, with openDirsShare where
+	// few descriptors are allowed. Consecutive entries share them, so few are enough.
+	openDirs      = 32
+	openDirsShare = 16
 	// maxPath is PATH_MAX with its NUL; longer paths are walked in parts.
 	maxPath  = 4096
 	mostPath = 4 * maxPath // all that is walked: what is longer serves no honest layer
@@ -26,6 +27,7 @@ const (
 type tree struct {
 	root *dir
 	open []*dir // recently used last; without the root
+	most int    // that may be open
 	pin  *dir   // stays open while another is looked for
 	made func(d *dir, name string, fd int) error
 }
@@ -51,7 +53,7 @@ const forgotten = "\x00"
 // newTree takes over the descriptor of the root directory. made is called with
 // every directory that is made because an entry below it comes first.
 func newTree(fd int, made func(d *dir, name string, fd int) error) (*tree, error) {
-	t := &tree{made: made}
+	t := &tree{made: made, most: sys.Descriptors(openDirs, openDirsShare)}
 	root, err := newDir(fd, "")
 	t.root = root
 	return t, err
@@ -191,7 +193,7 @@ func (t *tree) keep(fd int, path string) (*dir, error) {
 		}
 	}
 	t.open = append(t.open, d)
-	if len(t.open) <= openDirs {
+	if len(t.open) <= t.most {
 		return d, nil
 	}
 	i := 0

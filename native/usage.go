@@ -196,12 +196,12 @@ func (t *tally) entry(ctx context.Context, name string) error {
 		return nil
 	}
 	if st.Nlink > 1 && t.counted(st) {
-		t.usage.LinkedBytes += st.Size
+		t.usage.LinkedBytes = diff.AddBytes(t.usage.LinkedBytes, st.Size)
 		return nil
 	}
 	t.usage.Inodes++
 	t.usage.DiskBytes += st.Blocks * 512
-	t.usage.Bytes += st.Size
+	t.usage.Bytes = diff.AddBytes(t.usage.Bytes, st.Size)
 	return nil
 }
 
@@ -225,8 +225,8 @@ func (t *tally) race(name string) {
 }
 
 func add(total *diff.Usage, u diff.Usage) {
-	total.Bytes += u.Bytes
-	total.LinkedBytes += u.LinkedBytes
+	total.Bytes = diff.AddBytes(total.Bytes, u.Bytes)
+	total.LinkedBytes = diff.AddBytes(total.LinkedBytes, u.LinkedBytes)
 	total.DiskBytes += u.DiskBytes
 	total.Inodes += u.Inodes
 	total.Whiteouts += u.Whiteouts

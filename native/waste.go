@@ -22,10 +22,10 @@ func (e *Engine) CopyUps(ctx context.Context, opts diff.Options) (c diff.CopyUps
 		case linked.again(&f.Entry):
 		case f.What == 0:
 			c.Unchanged++
-			c.UnchangedBytes += f.Entry.Size
+			c.UnchangedBytes = diff.AddBytes(c.UnchangedBytes, f.Entry.Size)
 		default:
 			c.MetadataOnly++
-			c.MetadataOnlyBytes += f.Entry.Size
+			c.MetadataOnlyBytes = diff.AddBytes(c.MetadataOnlyBytes, f.Entry.Size)
 		}
 	}
 	return c, nil
@@ -53,7 +53,7 @@ func (e *Engine) Waste(ctx context.Context, opts diff.Options) iter.Seq2[diff.Wa
 			}
 			if gone.Kind != 0 {
 				if strings.HasPrefix(f.Path, gone.Path) && f.Path[len(gone.Path)] == '/' {
-					gone.Bytes += size
+					gone.Bytes = diff.AddBytes(gone.Bytes, size)
 					continue
 				}
 				if !yield(gone, nil) {

@@ -32,7 +32,7 @@ floor ground
 	internal/sys:      golang.org/x/sys/unix
 	internal/fswalk:   internal/sys
 	internal/inode:    diff internal/sys internal/fswalk
-	internal/scratch:
+	internal/scratch:  internal/sys
 	internal/wholefile: internal/sys
 
 floor encodings and mounts

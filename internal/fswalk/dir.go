@@ -370,6 +370,10 @@ func (p *Pool) drop(d *Dir, first bool) (spare int) {
 	return -1
 }
 
+// GiveWay closes some of the pool's directories, because the process has no more
+// descriptors, and returns false if there are none to close.
+func (d *Dir) GiveWay() bool { return d.pool.shrink() }
+
 // shrink keeps half as many directories open as now, for good, and returns
 // false if that frees no descriptor.
 func (p *Pool) shrink() bool {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
@@ -173,7 +174,7 @@ func (p Pair) SameContent() (bool, error) {
 		size = math.MaxInt64
 	}
 	sparse := isSparse(from) && isSparse(to)
-	for off := int64(0); off < size; off += blockSize {
+	for off := int64(0); off < size; off += min(blockSize, size-off) { // no further than an int64
 		if sparse { // what is a hole in both is equal
 			if off = min(sys.NextData(a, off, size), sys.NextData(b, off, size)); off >= size {
 				break
@@ -227,6 +228,9 @@ func (r *Ref) Open() (file int, err error) {
 func (r *Ref) OpenFile() (f diff.OpenFile, err error) {
 	err = r.Dir.Use(func(dirfd int) error {
 		file, err := sys.OpenFileAt(dirfd, r.Name)
+		for err == syscall.EMFILE && r.Dir.GiveWay() { //nolint:errorlint // sys returns it bare
+			file, err = sys.OpenFileAt(dirfd, r.Name)
+		}
 		if err != nil {
 			file, err = r.openPinned(dirfd, err)
 		}

@@ -35,12 +35,12 @@ var Rules = []Rule{
 	// CRI-O: containers/storage's directory.Usage, unless there is an XFS quota.
 	{Tool: "crio", Rw: apparent, RootFs: whole},
 	// iSulad: util_calculate_dir_size counts every name.
-	{Tool: "isulad", Rw: func(u diff.Usage) int64 { return u.Bytes + u.LinkedBytes }, RootFs: whole},
+	{Tool: "isulad", Rw: func(u diff.Usage) int64 { return diff.AddBytes(u.Bytes, u.LinkedBytes) }, RootFs: whole},
 }
 
 func apparent(u diff.Usage) int64 { return u.Bytes }
 
-func whole(rw, image int64) int64 { return rw + image }
+func whole(rw, image int64) int64 { return diff.AddBytes(rw, image) }
 
 // RuleOf returns the rule of a tool, false if it is not known. "" is [Own].
 func RuleOf(tool string) (Rule, bool) {

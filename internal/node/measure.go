@@ -121,7 +121,7 @@ func (m *measurer) rootFs(ctx context.Context, one *Measured) {
 				one.RootFsErr = fmt.Errorf("measure a layer of the image: %w", err)
 				return
 			}
-			image += n
+			image = diff.AddBytes(image, n)
 		}
 	}
 	one.SizeRootFs = m.Rule.RootFs(one.SizeRw, image)

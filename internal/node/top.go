@@ -46,7 +46,7 @@ func (t *top) add(one diff.Held) {
 		return
 	}
 	in := &t.open[len(t.open)-1]
-	in.Bytes += one.Bytes
+	in.Bytes = diff.AddBytes(in.Bytes, one.Bytes)
 	in.DiskBytes += one.DiskBytes
 	in.Inodes += one.Inodes
 	t.files.keep(one, t.n)
@@ -59,7 +59,7 @@ func (t *top) leave() {
 	t.open = t.open[:last]
 	if last > 0 {
 		in := &t.open[last-1]
-		in.Bytes += done.Bytes
+		in.Bytes = diff.AddBytes(in.Bytes, done.Bytes)
 		in.DiskBytes += done.DiskBytes
 		in.Inodes += done.Inodes
 	}

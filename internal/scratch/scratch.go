@@ -91,6 +91,11 @@ func bare(err error) error {
 // is closed to its own owner.
 func removeAll(path string) error {
 	err := os.RemoveAll(path)
+	if errors.Is(err, syscall.EMFILE) { // it holds a descriptor a level
+		if err = empty(path); err == nil {
+			err = os.RemoveAll(path)
+		}
+	}
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}

@@ -51,9 +51,9 @@ type Sum struct {
 func (s Sum) Changes() int64 { return int64(s.Added) + int64(s.Modified) + int64(s.Deleted) }
 
 func (s *Sum) add(o *Sum) {
-	s.Bytes += o.Bytes
-	s.CopyUps += o.CopyUps
-	s.Kept += o.Kept
+	s.Bytes = diff.AddBytes(s.Bytes, o.Bytes)
+	s.CopyUps = diff.AddBytes(s.CopyUps, o.CopyUps)
+	s.Kept = diff.AddBytes(s.Kept, o.Kept)
 	s.Added += o.Added
 	s.Modified += o.Modified
 	s.Deleted += o.Deleted

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"math"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -81,13 +82,17 @@ func PreadFull(fd int, b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// lastFolio is where the last part of the largest file begins: tmpfs says of data there
+// that it is a hole, because the offset behind it is no number any more (Linux 6.18).
+const lastFolio = math.MaxInt64 - 4<<20 + 1
+
 // NextData returns the offset of the first data at or after off, or size if
 // only a hole follows.
 func NextData(fd int, off, size int64) int64 {
 	next, err := unix.Seek(fd, off, unix.SEEK_DATA)
 	switch {
 	case err == unix.ENXIO:
-		return size
+		return min(size, max(off, lastFolio))
 	case err != nil: // no holes known here
 		return off
 	}

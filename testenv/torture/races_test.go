@@ -193,7 +193,7 @@ func (w *writer) next() []testenv.Op {
 		{"unlink", ""}, {"rmtree", ""}, {"mkdir", ""}, {"mkdir", ""}, {"todir", ""}, {"tofile", "x"},
 		{"rename", "NAME"}, {"rename", "NAME"}, {"exchange", "NAME"}, {"exchange", "NAME"}, {"link", "NAME"},
 		{"symlink", w.canary}, {"symlink", w.canary}, {"symlink", w.canary + "/d"}, {"retarget", "../q0"},
-		{"mknod", "fifo"}, {"mknod", "socket"}, {"mknod", "char:1:5"}, {"mknod", "char:0:0"},
+		{"FIFO", ""}, {"FIFO", ""}, {"mknod", "socket"}, {"mknod", "char:1:5"}, {"mknod", "char:0:0"},
 		{"setxattr", "trusted.k=v"}, {"removexattr", "trusted.k"},
 		{"setxattr", "trusted.overlay.opaque=y"}, {"removexattr", "trusted.overlay.opaque"},
 		{"setxattr", "trusted.overlay.redirect=/busy/p1"}, {"setxattr", "trusted.overlay.redirect=/low"}, {"removexattr", "trusted.overlay.redirect"},
@@ -202,6 +202,12 @@ func (w *writer) next() []testenv.Op {
 	v := verbs[w.IntN(len(verbs))]
 	op := testenv.Op{Verb: v.verb, Path: w.name(), Arg: v.arg}
 	switch {
+	case v.verb == "FIFO": // on names of its own: os.RemoveAll would wait for somebody to open one above
+		n := w.IntN(2)
+		file, fifo := fmt.Sprintf("busy/file%d", n), fmt.Sprintf("busy/fifo%d", n)
+		return []testenv.Op{
+			{Verb: "mknod", Path: fifo, Arg: "fifo"}, {Verb: "create", Path: file, Arg: "x"}, {Verb: "exchange", Path: file, Arg: fifo},
+		}
 	case v.verb == "META" && !w.meta:
 		return w.next()
 	case v.verb == "META": // a file whose data is in a lower layer; half of it is never seen
