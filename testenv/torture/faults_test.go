@@ -150,7 +150,7 @@ func (f *faults) judge(c *faultyCommand, p faultPoint, r *ran, hit string) (comp
 	fatal := runtimeCall(p.call, hit) && strings.Contains(r.stderr, "fatal error: ")
 	made := c.made
 	switch {
-	case fatal:
+	case fatal, forkCall(p.call, hit):
 	case strings.Contains(r.stderr, "goroutine "):
 		complain("it crashed")
 	case r.status == 0:
@@ -215,8 +215,9 @@ func emptyDir(path string) bool {
 
 func toStdout(call, hit string) bool { return call == "write" && strings.HasPrefix(hit, "1<") }
 
-// faultRemark is a line that may be there beside the error.
-var faultRemark = regexp.MustCompile(`^overlaydiff: (naive|native) engine: `)
+// faultRemark is a line that may be there beside the error: of the answer that there
+// would have been.
+var faultRemark = regexp.MustCompile(`^overlaydiff: ((naive|native) engine: |1 thing can't be said )`)
 
 // saysWhatIsLeft reports whether an error is about that.
 func saysWhatIsLeft(stderr string) bool {

@@ -192,4 +192,13 @@ func runtimeCall(call, args string) bool {
 	return runtimeFile.MatchString(args)
 }
 
+// forkCall reports whether a call tells the child of a fork that its user namespace is
+// ready. If that fails, which no kernel does, package os takes it for EINVAL, and so
+// for the kernel's refusal of the namespace.
+func forkCall(call, args string) bool {
+	return call == "write" && forkPipe.MatchString(args)
+}
+
+var forkPipe = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:\[\d+\]> 0x[0-9a-f]+ 0x8 `)
+
 var runtimeFile = regexp.MustCompile(`anon_inode:\[event|/sys/kernel/mm/transparent_hugepage`)
