@@ -40,6 +40,9 @@ func TestFaults(t *testing.T) {
 		}
 		f.try(p, 1+3*random.IntN(2))
 	}
+	if f.tried == f.missed {
+		t.Errorf("no fault was injected, of %s=%q", faultEnv, only)
+	}
 	run.Count("faults injected", f.tried-f.missed)
 	run.Note("Of %d pairs of a call and an error in %d commands, %d were tried; the commands absorbed %d faults with the right answer and said %d times why there is none.",
 		len(points), len(f.commands), f.tried, f.absorbed, f.told)
