@@ -164,6 +164,9 @@ func (f *faults) judge(c *faultyCommand, p faultPoint, r *ran, hit string) (comp
 	default:
 		f.told++
 		complaints = append(complaints, checkFailure(c, f.want[p.command], r, p.call, hit)...)
+		if !strings.Contains(r.stderr, faultNumbers[p.errno].Error()) && r.stderr != "" {
+			complain("it does not say why")
+		}
 		switch {
 		case c.made == "" || c.inPlace != "" || c.empty && emptyDir(filepath.Join(f.scene.work, c.made)):
 		case !toStdout(p.call, hit):

@@ -192,13 +192,13 @@ func runtimeCall(call, args string) bool {
 	return runtimeFile.MatchString(args)
 }
 
-// forkCall reports whether a call tells the child of a fork that its user namespace is
-// ready. If that fails, which no kernel does, package os takes it for EINVAL, and so
-// for the kernel's refusal of the namespace.
+// forkCall reports whether a call prepares the user namespace of a child, or tells it
+// that this is ready. Package os says of its failure, which no kernel makes, what it says
+// of a kernel that refuses the namespace: EINVAL, or ENOSPC as of too many namespaces.
 func forkCall(call, args string) bool {
 	return call == "write" && forkPipe.MatchString(args)
 }
 
-var forkPipe = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:\[\d+\]> 0x[0-9a-f]+ 0x8 `)
+var forkPipe = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:\[\d+\]> 0x[0-9a-f]+ 0x8 |</proc/\d+/(setgroups|[ug]id_map)>`)
 
 var runtimeFile = regexp.MustCompile(`anon_inode:\[event|/sys/kernel/mm/transparent_hugepage`)
