@@ -44,10 +44,10 @@ func TestFaults(t *testing.T) {
 		t.Errorf("no fault was injected, of %s=%q", faultEnv, only)
 	}
 	run.Count("faults injected", f.tried-f.missed)
-	run.Note("Of %d pairs of a call and an error in %d commands, %d were tried; the commands absorbed %d faults with the right answer and said %d times why there is none.",
-		len(points), len(f.commands), f.tried, f.absorbed, f.told)
+	run.Note("Of the %d pairs of a system call and an error in %d commands, %d were tried. The commands absorbed %d faults with the right answer, and said %d times why there is none; %d faults were in calls of the Go runtime's own.",
+		len(points), len(f.commands), f.tried, f.absorbed, f.told, f.runtime)
 	if f.left > 0 {
-		run.Note("%d faults were in the removal of what a command had made: it named that, and its next run removed it.", f.left)
+		run.Note("After %d faults something was left, since its removal failed: the command named it, and its next run removed it.", f.left)
 	}
 	f.log()
 }
@@ -76,8 +76,8 @@ type faults struct {
 	*trials
 	calls []map[string]int // of each command
 
-	tried, missed, absorbed, told, left int
-	perCommand                          []int
+	tried, missed, absorbed, told, runtime, left int
+	perCommand                                   []int
 }
 
 func newFaults(t *testing.T, s *scene) *faults {
@@ -154,6 +154,7 @@ func (f *faults) judge(c *faultyCommand, p faultPoint, r *ran, hit string) (comp
 	made := c.made
 	switch {
 	case fatal, forkCall(p.call, hit):
+		f.runtime++
 	case strings.Contains(r.stderr, "goroutine "):
 		complain("it crashed")
 	case r.status == 0:
@@ -180,9 +181,9 @@ func (f *faults) judge(c *faultyCommand, p faultPoint, r *ran, hit string) (comp
 		}
 	}
 	left := f.scene.left(made)
-	if len(left) > 0 {
+	if len(left) > 0 && !fatal {
 		f.left++
-		if !fatal && (r.status == 0 || !saysWhatIsLeft(r.stderr)) {
+		if r.status == 0 || !saysWhatIsLeft(r.stderr) {
 			complain("it left %q and did not say so", left)
 		}
 	}
