@@ -130,7 +130,7 @@ func (f *faults) try(p faultPoint, procs int) {
 	r := f.scene.run(f.t, env, append(f.scene.injected(p.fault), c.args...)...)
 	f.tried++
 	hit := f.scene.hit(f.t)
-	if hit == "" {
+	if hit == "" && !r.hung {
 		f.missed++ // how often a call is made differs a little from run to run
 		return
 	}
@@ -144,7 +144,7 @@ func (f *faults) try(p faultPoint, procs int) {
 // judge returns what is wrong.
 func (f *faults) judge(c *faultyCommand, p faultPoint, r *ran, hit string) (complaints []string) {
 	complain := func(format string, args ...any) { complaints = append(complaints, fmt.Sprintf(format, args...)) }
-	if r.hung {
+	if r.hung && !forkCall(p.call, hit) {
 		complain("it hung")
 	}
 	if r.orphans {
