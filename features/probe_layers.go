@@ -91,9 +91,11 @@ func tryReplace(_ *session, o *prepared) error {
 	return nil
 }
 
-// unusable is what happens where the marks can't be written.
+// unusable is what happens where the marks can't be written: what would write one fails
+// with EIO. Of a call that only reads, that is a bad disk.
 func unusable(err error) error {
-	if errors.Is(err, unix.EIO) {
+	at, ok := errors.AsType[*fs.PathError](err)
+	if ok && (at.Op == "mkdir" || at.Op == "unlinkat") && errors.Is(err, unix.EIO) {
 		return no("it mounts, but a lower directory can't be removed and made anew (%v): the opaque mark can't be written", bare(err))
 	}
 	return err

@@ -3,6 +3,7 @@
 package mountutil
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"strings"
@@ -44,7 +45,8 @@ type Defaults struct {
 }
 
 // KernelDefaults reads the parameters of the running kernel's overlay module.
-// What can't be read is [Absent].
+// What is not there, or can't be read for want of permission, is [Absent]. What can't be
+// read for another reason is there: Off, so that a view is mounted with the option.
 func KernelDefaults() Defaults {
 	return readDefaults(os.DirFS("/sys/module/overlay/parameters"))
 }
@@ -52,8 +54,11 @@ func KernelDefaults() Defaults {
 func readDefaults(dir fs.FS) Defaults {
 	read := func(name string) Param {
 		b, err := fs.ReadFile(dir, name)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 			return Absent
+		case err != nil:
+			return Off
 		}
 		switch strings.TrimSpace(string(b)) {
 		case "Y", "1":

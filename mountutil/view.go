@@ -5,6 +5,7 @@ package mountutil
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -66,8 +67,8 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 	if len(lower) == 0 {
 		return nil, errors.New(op + ": the stack has no lower layer: name one")
 	}
-	if !s.Features.UserXattr && !sys.SeesTrusted() {
-		return nil, unprivileged(op)
+	if err := checkTrusted(op, s.Features); err != nil {
+		return nil, err
 	}
 	if which == New {
 		if err := checkIndex(op, s); err != nil {
@@ -82,7 +83,17 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts)
 }
 
-func unprivileged(op string) error {
+// checkTrusted returns an error if a mount would not heed the marks of trusted.*.
+func checkTrusted(op string, f diff.Features) error {
+	if f.UserXattr {
+		return nil
+	}
+	switch err := sys.TryTrusted(); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: find out whether trusted.overlay.* marks can be read: %w", op, err)
+	}
 	return &diff.UnsupportedError{Op: op, Err: unix.EPERM, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
 }
 
@@ -98,8 +109,8 @@ func OpenReplay(ctx context.Context, s diff.Stack, upper, work string) (*Tree, e
 	if len(s.Lower) == 0 {
 		return nil, errors.New(op + ": the stack has no lower layer: name one")
 	}
-	if !s.Features.UserXattr && !sys.SeesTrusted() {
-		return nil, unprivileged(op)
+	if err := checkTrusted(op, s.Features); err != nil {
+		return nil, err
 	}
 	opts, err := viewOptions(op, s.Features, loadedDefaults())
 	if err != nil {

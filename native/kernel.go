@@ -3,6 +3,7 @@ package native
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,8 +38,11 @@ var running = sync.OnceValue(func() rules {
 // tryRules mounts overlays over a tmpfs, where nobody sees them.
 func tryRules() (r rules, err error) {
 	prefix, option := "trusted.overlay.", ""
-	if !sys.SeesTrusted() {
+	switch err := sys.TryTrusted(); {
+	case errors.Is(err, fs.ErrPermission):
 		prefix, option = "user.overlay.", ",userxattr"
+	case err != nil:
+		return r, err
 	}
 	err = mountutil.InOwnNamespace("find out the kernel's rules", func() error {
 		dir := os.TempDir() // any directory: what is mounted on it covers it for nobody else

@@ -33,7 +33,7 @@ func openUpper(s diff.Stack, mounts *mountutil.Mounts) (*mountutil.Tree, error) 
 	case err == nil && s.Features.UserXattr:
 		return tree, nil
 	case errors.Is(err, fs.ErrPermission) && !s.Features.UserXattr && !sys.SeesTrusted():
-		return nil, refuseTrusted()
+		return nil, refuseTrusted(fs.ErrPermission)
 	case err != nil:
 		return nil, fmt.Errorf("open the upper directory: %w", err)
 	}
@@ -44,16 +44,19 @@ func openUpper(s diff.Stack, mounts *mountutil.Mounts) (*mountutil.Tree, error) 
 			return tree, nil
 		}
 	}
-	if !sys.SeesTrusted() {
+	if err := sys.TryTrusted(); err != nil {
 		_ = tree.Close()
-		return nil, refuseTrusted()
+		return nil, refuseTrusted(err)
 	}
 	return tree, nil
 }
 
 var errNoUpper = errors.New("read the layers: the stack has no upper directory, so nothing can have been changed; name it (--upper)")
 
-func refuseTrusted() error {
+func refuseTrusted(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("find out whether trusted.overlay.* marks can be read: %w", err)
+	}
 	return &diff.UnsupportedError{
 		Op: readLayers, Err: syscall.EPERM,
 		Reason: "the trusted.overlay.* marks can't be seen without CAP_SYS_ADMIN in the initial user namespace; run as root, or say so if the overlay is mounted with userxattr (--userxattr)",

@@ -165,7 +165,7 @@ type ran struct {
 }
 
 // patience is how long a command may take. The longest here takes half a second.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 // started is a command that runs, in a process group of its own.
 type started struct {

@@ -192,4 +192,14 @@ func runtimeCall(call, args string) bool {
 	return runtimeFile.MatchString(args)
 }
 
+// forkCall reports whether a call prepares the user namespace of a child, or tells it
+// that this is ready. Package os says of its failure, which no kernel makes, what it says
+// of a kernel that refuses the namespace: EINVAL, or ENOSPC as of too many namespaces.
+// And if it can't read whether the child came to its exec it waits for the child's end.
+func forkCall(call, args string) bool {
+	return (call == "write" || call == "read") && forkPipe.MatchString(args)
+}
+
+var forkPipe = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:\[\d+\]> 0x[0-9a-f]+ 0x8 |</proc/\d+/(setgroups|[ug]id_map)>`)
+
 var runtimeFile = regexp.MustCompile(`anon_inode:\[event|/sys/kernel/mm/transparent_hugepage`)

@@ -51,6 +51,7 @@ my ($started, $status, $seen, %count) = (0, 0, 0);
 $SIG{CHLD} = sub { }; # ends poll
 kill CONT => $child;
 open my $out, ">", $log or die "$log: $!";
+select((select($out), $| = 1)[0]); # it is read even if this is killed
 while (1) {
 	while ((my $pid = waitpid -1, 1) > 0) { $status = $? if $pid == $child }
 	my $poll = pack "lss", $listener, 1, 0;

@@ -51,10 +51,11 @@ var leftOutTests = map[string]string{
 	"internal/fswalk":   "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long
 	"layer": "^TestApply_(Again|Canceled|Deep)$|^TestCompression_RoundTrip$" + // asks no kernel
 		"|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$",
-	"naive":   "^TestConformance_LiveMount$/^(ext4|xfs)$",
-	"native":  "^TestUsage_Allocations$",
-	"stores":  "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
-	"testenv": "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
+	"naive":           "^TestConformance_LiveMount$/^(ext4|xfs)$",
+	"native":          "^TestUsage_Allocations$",
+	"stores":          "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
+	"testenv":         "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
+	"testenv/torture": "^Test(Faults|Kills)",                                     // asks no kernel, and is long
 }
 
 // sliced are the packages of a slice: those that ask kernels most. What it leaves
