@@ -27,7 +27,6 @@ type stage struct {
 	*app
 	t      *testing.T
 	screen tcell.SimulationScreen
-	merged string
 }
 
 // evil is a name that a terminal must not see as it is.
