@@ -13,5 +13,8 @@
 // costs what the image costs. [Open] takes the native engine wherever it is
 // sure to be right, else the naive one, and [Diff.Reason] says why.
 //
+// Every walk ends with its context, between two system calls; a call that waits for
+// a lower layer on a file system that does not answer (FUSE, NFS) ends when that does.
+//
 // The rules of what counts as a change, and their order, are in package diff.
 package overlaydiff

@@ -2,13 +2,9 @@ package overlaydiff
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,119 +15,44 @@ import (
 	"github.com/overlaydiff/overlaydiff/testenv/refdiff"
 )
 
-// mapper makes devices of the machine's spare disk, until the test ends.
+// mapper is a device mapper with the volumes that drivers make.
 type mapper struct {
-	t       *testing.T
-	disk    string // path
-	sectors int
-}
-
-const sector = 512
-
-// newMapper takes the spare disk that virtual machines of testenv/vm have; no
-// other machine has a disk to lose.
-func newMapper(t *testing.T) mapper {
-	testenv.RequireRoot(t)
-	disk := testenv.Disk("spare")
-	if disk == "" {
-		t.Skip("needs a spare disk, as the machines of make test-vm have")
-	}
-	device, err := filepath.EvalSymlinks(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile("/sys/class/block/" + filepath.Base(device) + "/size")
-	if err != nil {
-		t.Fatal(err)
-	}
-	size, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return mapper{t, device, size}
-}
-
-// run runs dmsetup, without udev, which is not there to make device nodes.
-func (mapper) run(args ...string) error {
-	cmd := exec.Command("dmsetup", args...)
-	cmd.Env = append(os.Environ(), "DM_DISABLE_UDEV=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w: %s", cmd, err, out)
-	}
-	return nil
-}
-
-func (m mapper) must(args ...string) {
-	m.t.Helper()
-	if err := m.run(args...); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-// create makes a device with one target, and returns its path.
-func (m mapper) create(name, format string, args ...any) string {
-	m.t.Helper()
-	m.must("create", name, "--table", fmt.Sprintf(format, args...))
-	m.t.Cleanup(func() {
-		if err := m.run("remove", "--retry", name); err != nil {
-			m.t.Error(err)
-		}
-	})
-	return "/dev/mapper/" + name
-}
-
-// piece makes a device of a part of the disk, which begins with zeros.
-func (m mapper) piece(name string, start, sectors int) string {
-	m.t.Helper()
-	path := m.create(name, "0 %d linear %s %d", sectors, m.disk, start)
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	_, werr := f.Write(make([]byte, 1<<16)) // whatever was there is forgotten
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		m.t.Fatal(err)
-	}
-	return path
+	*testenv.Mapper
+	t *testing.T
 }
 
 // volume is how large the file systems are, in sectors.
-const volume = 400 << 20 / sector
+const volume = 400 << 20 / testenv.Sector
 
 // thin is a snapshot of a thin volume: both are volumes of a pool.
 func (m mapper) thin() (base string, snapshot func() string) {
-	m.t.Helper()
-	const metadata = 32 << 20 / sector
-	meta, data := m.piece("od-metadata", 0, metadata), m.piece("od-data", metadata, m.sectors-metadata)
-	m.create("od-pool", "0 %d thin-pool %s %s 128 0 1 skip_block_zeroing", m.sectors-metadata, meta, data)
-	m.must("message", "od-pool", "0", "create_thin 0")
-	base = m.create("od-base", "0 %d thin /dev/mapper/od-pool 0", volume)
+	const metadata = 32 << 20 / testenv.Sector
+	meta, data := m.Piece("od-metadata", 0, metadata), m.Piece("od-data", metadata, m.Sectors-metadata)
+	m.Create("od-pool", "0 %d thin-pool %s %s 128 0 1 skip_block_zeroing", m.Sectors-metadata, meta, data)
+	m.Do("message", "od-pool", "0", "create_thin 0")
+	base = m.Create("od-base", "0 %d thin /dev/mapper/od-pool 0", volume)
 	return base, func() string {
-		m.t.Helper()
-		m.must("suspend", "od-base")
-		m.must("message", "od-pool", "0", "create_snap 1 0")
-		m.must("resume", "od-base")
-		return m.create("od-snapshot", "0 %d thin /dev/mapper/od-pool 1", volume)
+		m.Do("suspend", "od-base")
+		m.Do("message", "od-pool", "0", "create_snap 1 0")
+		m.Do("resume", "od-base")
+		return m.Create("od-snapshot", "0 %d thin /dev/mapper/od-pool 1", volume)
 	}
 }
 
 // plain is a snapshot as the older targets have it: what the base's blocks were,
 // or become in the snapshot, is kept on another device.
 func (m mapper) plain() (base string, snapshot func() string) {
-	m.t.Helper()
-	blocks, kept := m.piece("od-blocks", 0, volume), m.piece("od-kept", volume, volume)
-	base = m.create("od-base", "0 %d snapshot-origin %s", volume, blocks)
+	blocks, kept := m.Piece("od-blocks", 0, volume), m.Piece("od-kept", volume, volume)
+	base = m.Create("od-base", "0 %d snapshot-origin %s", volume, blocks)
 	return base, func() string {
-		m.t.Helper()
-		m.must("suspend", "od-base")
-		device := m.create("od-snapshot", "0 %d snapshot %s %s N 8", volume, blocks, kept)
-		m.must("resume", "od-base")
+		m.Do("suspend", "od-base")
+		device := m.Create("od-snapshot", "0 %d snapshot %s %s N 8", volume, blocks, kept)
+		m.Do("resume", "od-base")
 		return device
 	}
 }
 
 func (m mapper) mount(device string, fs testenv.FS, flags uintptr) (point string, unmount func()) {
-	m.t.Helper()
 	options := ""
 	if fs == testenv.XFS {
 		options = "nouuid" // the snapshots are of one file system
@@ -162,7 +83,7 @@ func TestOpenTrees_Snapshots(t *testing.T) {
 			testenv.XFS:  {"mkfs.xfs", "-q"},
 		} {
 			t.Run(target+"/"+string(fs), func(t *testing.T) {
-				m := newMapper(t)
+				m := mapper{testenv.NewMapper(t), t}
 				base, snapshot := make(m)
 				if out, err := exec.Command(mkfs[0], append(mkfs[1:], base)...).CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func main() {
 // run executes one command line and returns the exit status. A signal cancels
 // the context, so that every command takes away what it made before it ends.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptible(stderr)
 	defer stop()
 	cmd := newCommand()
 	cmd.SetArgs(args)
@@ -57,6 +58,39 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "overlaydiff: %s%s\n", oneLine(err.Error()), sandbox(err))
 	return status(err)
+}
+
+// grace is how long a command has after a signal until a second one ends it at once.
+// Two within that may be one interrupt: a terminal sends it to all processes, and a
+// command passes it on to its child.
+const grace = time.Second
+
+// interruptible returns a context that a signal cancels. What waits for a file system
+// that does not answer, a lower layer on FUSE or NFS, heeds no context; so a later
+// signal ends the process as it ends others.
+func interruptible(stderr io.Writer) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		select {
+		case <-done:
+		case <-time.After(grace):
+			fmt.Fprintln(stderr, "overlaydiff: interrupted; it takes away what it made, or waits for a file system that does not answer: interrupt again to end it at once")
+			stop()
+		}
+	}()
+	return ctx, func() {
+		close(done)
+		<-told
+		stop()
+	}
 }
 
 // sandbox says of a refusal that it may not be the kernel's: root who may do all reads

@@ -77,7 +77,7 @@ floor tests
 	testenv/vm/guestinit: testenv/vm golang.org/x/sys/unix
 	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
-	testenv/torture:
+	testenv/torture:   github.com/pkg/xattr
 	testenv/torture/campaign: testenv/torture
 	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
 	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...

@@ -19,41 +19,121 @@ import (
 // TestFaults_BadDisk reads layers on an ext4 whose end is unreadable: a loop device
 // over a file that was cut off answers there with I/O errors.
 func TestFaults_BadDisk(t *testing.T) {
+	testenv.RequireRoot(t)
+	badDisks(t, &cutImage{})
+}
+
+// TestFaults_BadBlock reads them on one of whose blocks one is unreadable, as those of
+// disks that wear out are.
+func TestFaults_BadBlock(t *testing.T) {
+	badDisks(t, &badBlock{Mapper: testenv.NewMapper(t)})
+}
+
+// badDisks makes each of the places unreadable where something of a layer is.
+func badDisks(t *testing.T, way spoiler) {
 	run := torture.Start(t, torture.Faults, 5)
-	d := newBadDisk(t)
+	d := newBadDisk(t, way)
 	seed := faultSeed(t)
 	t.Logf("%s=%d", seedEnv, seed)
 	random := rand.New(rand.NewPCG(seed, 3))
-	cuts := 0
+	places := 0
 	order := random.Perm(len(d.blocks))
-	for _, i := range append([]int{0}, order...) { // at first there is nothing left to read
+	for _, i := range append([]int{0}, order...) { // the first leaves nothing of a cut image
 		if !run.More() {
 			break
 		}
 		d.try(d.blocks[i])
-		cuts++
+		places++
 	}
+	_, cut := way.(*cutImage)
 	for i, c := range d.commands {
-		if d.failed[i] == 0 {
+		if d.failed[i] == 0 && (cut || places > len(d.blocks)) {
 			t.Errorf("%s never found an I/O error", c.name)
 		}
 	}
-	run.Count("disks with unreadable blocks", cuts)
-	run.Note("The disk was cut at %d of the %d places where a file or directory of a layer begins or goes on. The commands named what could not be read %d times, and did without it, rightly, %d times.",
-		cuts, len(d.blocks), d.told, d.right)
+	if d.told == 0 {
+		t.Error("no command found an I/O error")
+	}
+	run.Count("disks with unreadable blocks", places)
+	run.Note("Of the %d places where a file or directory of a layer begins or goes on %d were made unreadable. The commands named what could not be read %d times, and did without it, rightly, %d times.",
+		len(d.blocks), places, d.told, d.right)
+}
+
+// spoiler makes blocks of a file system unreadable.
+type spoiler interface {
+	// mount mounts it with block unreadable, and maybe all after it: to end.
+	mount(d *badDisk, block int64) (end int64)
+	unmount(d *badDisk)
+}
+
+// cutImage is an image that is cut off while it is mounted.
+type cutImage struct{ whole []byte }
+
+func (c *cutImage) mount(d *badDisk, block int64) int64 {
+	d.t.Helper()
+	if c.whole == nil {
+		var err error
+		if c.whole, err = os.ReadFile(d.image); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	d.mount()
+	d.resize(block * diskBlock)
+	return d.size / diskBlock
+}
+
+func (c *cutImage) unmount(d *badDisk) {
+	d.t.Helper()
+	d.sh("umount", d.at)
+	if err := os.WriteFile(d.image, c.whole, 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// badBlock is a disk with an error target in the device mapper's table.
+type badBlock struct {
+	*testenv.Mapper
+	device string
+}
+
+func (b *badBlock) mount(d *badDisk, block int64) int64 {
+	d.t.Helper()
+	const name, sectors = "od-bad", diskBlock / testenv.Sector
+	if b.device == "" {
+		b.device = b.Piece(name, 0, int(d.size/testenv.Sector))
+		image, err := os.ReadFile(d.image)
+		if err == nil {
+			err = os.WriteFile(b.device, image, 0)
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	b.Do("reload", name, "--table", fmt.Sprintf("0 %d linear %s 0\n%d %d error\n%d %d linear %s %d",
+		block*sectors, b.Disk, block*sectors, sectors, (block+1)*sectors, d.size/testenv.Sector-(block+1)*sectors, b.Disk, (block+1)*sectors))
+	b.Do("suspend", name)
+	b.Do("resume", name)
+	d.sh("mount", "-t", "ext4", "-o", "ro,nodev,noload", b.device, d.at)
+	return block + 1
+}
+
+func (*badBlock) unmount(d *badDisk) {
+	d.t.Helper()
+	d.sh("umount", d.at)
 }
 
 // badDisk is an ext4 with two layers, of which every path's blocks are known.
 type badDisk struct {
 	t        *testing.T
+	way      spoiler
 	image    string
 	size     int64
 	at       string // where it is mounted
 	room     *room
 	commands []faultyCommand
 	want     []*ran
-	last     map[string]int64 // the last block of a path within the layers
-	blocks   []int64          // where to cut, sorted
+	paths    map[string][]int64 // the blocks of a path within the layers
+	blocks   []int64            // where something is, sorted
 
 	failed      []int // times, of each command
 	told, right int
@@ -61,10 +141,10 @@ type badDisk struct {
 
 const diskBlock = 4096
 
-func newBadDisk(t *testing.T) *badDisk {
+func newBadDisk(t *testing.T, way spoiler) *badDisk {
 	t.Helper()
 	dir := testenv.Scratch(t, testenv.Tmpfs)
-	d := &badDisk{t: t, image: filepath.Join(dir, "image"), size: 8 << 20, at: filepath.Join(dir, "disk"), last: map[string]int64{}}
+	d := &badDisk{t: t, way: way, image: filepath.Join(dir, "image"), size: 8 << 20, at: filepath.Join(dir, "disk"), paths: map[string][]int64{}}
 	command := installCommand(t, dir)
 	if err := os.Mkdir(d.at, 0o755); err != nil {
 		t.Fatal(err)
@@ -168,7 +248,7 @@ func (d *badDisk) findBlocks() {
 				if path != "/" { // without it there is nothing
 					cuts[n] = true
 				}
-				d.last[layer+path] = max(d.last[layer+path], n)
+				d.paths[layer+path] = append(d.paths[layer+path], n)
 			}
 		}
 	}
@@ -188,27 +268,19 @@ func (d *badDisk) mount() {
 	d.t.Cleanup(func() { _ = syscall.Unmount(d.at, syscall.MNT_DETACH) })
 }
 
-// try makes all from block on unreadable, and runs each command.
+// try makes a block unreadable, and runs each command.
 func (d *badDisk) try(block int64) {
 	d.t.Helper()
-	keep, err := os.ReadFile(d.image)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	var bad []string
-	for path, last := range d.last {
-		if last >= block {
-			bad = append(bad, path)
-		}
-	}
 	for i := range d.commands {
-		d.mount()
-		d.resize(block * diskBlock)
-		d.one(i, block, bad)
-		d.sh("umount", d.at)
-		if err := os.WriteFile(d.image, keep, 0o600); err != nil {
-			d.t.Fatal(err)
+		end := d.way.mount(d, block)
+		var bad []string
+		for path, blocks := range d.paths {
+			if slices.ContainsFunc(blocks, func(n int64) bool { return block <= n && n < end }) {
+				bad = append(bad, path)
+			}
 		}
+		d.one(i, block, bad)
+		d.way.unmount(d)
 	}
 }
 
@@ -244,6 +316,6 @@ func (d *badDisk) one(i int, block int64, bad []string) {
 	}
 	if len(complaints) > 0 {
 		slices.Sort(bad)
-		d.t.Errorf("%s with %q unreadable from block %d on: %s\nexit status %d\nstdout:\n%.1000s\nstderr:\n%s", c.name, bad, block, strings.Join(complaints, "; "), r.status, r.stdout, r.stderr)
+		d.t.Errorf("%s with %q unreadable, block %d: %s\nexit status %d\nstdout:\n%.1000s\nstderr:\n%s", c.name, bad, block, strings.Join(complaints, "; "), r.status, r.stdout, r.stderr)
 	}
 }

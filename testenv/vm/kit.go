@@ -13,7 +13,7 @@ import (
 // tools are what tests call. They come from this machine, with their libraries.
 var tools = []string{
 	"sh", "cat", "cp", "du", "env", "head", "ls", "mkdir", "rm", "rmdir", "sleep", "true", "truncate",
-	"gzip", "perl", "setpriv", "tar", "zstd", "unshare", "mount", "umount", "losetup", "dmsetup",
+	"gzip", "perl", "setpriv", "tar", "zstd", "unshare", "mount", "umount", "losetup", "dmsetup", "debugfs",
 	"btrfs", "mkfs.btrfs", "mkfs.erofs", "mkfs.ext4", "mkfs.xfs", "mksquashfs",
 }
 
