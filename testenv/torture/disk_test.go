@@ -31,8 +31,8 @@ func TestFaults_BadBlock(t *testing.T) {
 
 // badDisks makes each of the places unreadable where something of a layer is.
 func badDisks(t *testing.T, way spoiler) {
-	run := torture.Start(t, torture.Faults, 5)
 	d := newBadDisk(t, way)
+	run := torture.Start(t, torture.Faults, 5)
 	seed := faultSeed(t)
 	t.Logf("%s=%d", seedEnv, seed)
 	random := rand.New(rand.NewPCG(seed, 3))
