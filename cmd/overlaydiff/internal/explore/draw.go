@@ -146,17 +146,11 @@ func (a *app) drawHeads(in area, tree int) {
 	}
 }
 
-// sums says what there is, and what is not shown.
+// sums says what there is, and what is not shown, before what may not fit.
 func (a *app) sums(s survey.Sum) []line {
 	parts := []line{
 		{human.Bytes(s.Bytes), strong},
 		{"A " + human.Count(int64(s.Added)), added}, {"C " + human.Count(int64(s.Modified)), modified}, {"D " + human.Count(int64(s.Deleted)), deleted},
-	}
-	if s.CopyUps > 0 {
-		parts = append(parts, line{human.Bytes(s.CopyUps) + " copied up for nothing", wasted})
-	}
-	if s.Kept > 0 {
-		parts = append(parts, line{human.Bytes(s.Kept) + " deleted, kept below", wasted})
 	}
 	v := a.view
 	if v.waste {
@@ -169,6 +163,12 @@ func (a *app) sums(s survey.Sum) []line {
 		if v.hidden[k] {
 			parts = append(parts, line{"[no " + string(k.Letter()) + "]", strong})
 		}
+	}
+	if s.CopyUps > 0 {
+		parts = append(parts, line{human.Bytes(s.CopyUps) + " copied up for nothing", wasted})
+	}
+	if s.Kept > 0 {
+		parts = append(parts, line{human.Bytes(s.Kept) + " deleted, kept below", wasted})
 	}
 	return parts
 }
