@@ -197,7 +197,7 @@ func runtimeCall(call, args string) bool {
 // of a kernel that refuses the namespace: EINVAL, or ENOSPC as of too many namespaces.
 // And if it can't read whether the child came to its exec it waits for the child's end.
 func forkCall(call, args string) bool {
-	return (call == "write" || call == "read") && forkPipe.MatchString(args)
+	return (call == "write" || call == "read" || call == "close") && forkPipe.MatchString(args)
 }
 
 var forkPipe = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:\[\d+\]> 0x[0-9a-f]+ 0x8 |</proc/\d+/(setgroups|[ug]id_map)>`)

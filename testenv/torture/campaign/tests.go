@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,36 +23,51 @@ const testShare = 60
 
 const testPackage = "./testenv/torture"
 
+// withoutRace are tests that measure memory, of which the race detector keeps its own.
+var withoutRace = regexp.MustCompile("^TestSoak")
+
 // tests runs the torture tests.
 func (c *campaign) tests(ctx context.Context) error {
 	found, err := functions(ctx, "Test", testPackage)
 	if err != nil {
 		return err
 	}
-	var names []string
+	var names, plain []string
 	for _, f := range found {
-		if c.match.MatchString(f.name) && f.name != "TestMain" {
+		switch {
+		case f.name == "TestMain" || !c.match.MatchString(f.name):
+		case withoutRace.MatchString(f.name):
+			plain = append(plain, f.name)
+		default:
 			names = append(names, f.name)
 		}
 	}
-	if len(names) == 0 {
+	return errors.Join(
+		c.goTest(ctx, "race", names, torture.Count{Unit: "tests run with the race detector", N: int64(len(names))}, "-race"),
+		c.goTest(ctx, "plain", plain, torture.Count{Unit: "tests run without the race detector", N: int64(len(plain))}))
+}
+
+// goTest runs those of the torture tests that are named.
+func (c *campaign) goTest(ctx context.Context, label string, names []string, count torture.Count, flags ...string) error {
+	if len(names) == 0 || ctx.Err() != nil {
 		return nil
 	}
-	log, err := filepath.Abs(filepath.Join(c.dir, "tests.jsonl"))
+	log, err := filepath.Abs(filepath.Join(c.dir, label+".jsonl"))
 	if err != nil {
 		return err
 	}
 	if err := os.RemoveAll(log); err != nil {
 		return err
 	}
-	out, err := os.Create(filepath.Join(c.dir, "tests.txt"))
+	out, err := os.Create(filepath.Join(c.dir, label+".txt"))
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	budget := c.budget * testShare / 100
-	cmd := command(ctx, "go", "test", "-race", "-count", "1", "-v", "-timeout", (3*budget + time.Hour).String(),
-		"-run", "^("+strings.Join(names, "|")+")$", testPackage)
+	args := append([]string{"test"}, flags...)
+	cmd := command(ctx, "go", append(args, "-count", "1", "-v", "-timeout", (3*budget+time.Hour).String(),
+		"-run", "^("+strings.Join(names, "|")+")$", testPackage)...)
 	cmd.Env = append(os.Environ(), torture.BudgetEnv+"="+budget.String(), torture.LogEnv+"="+log)
 	if os.Geteuid() == 0 {
 		cmd.Env = append(cmd.Env, "OVERLAYDIFF_REQUIRE=1")
@@ -70,8 +86,8 @@ func (c *campaign) tests(ctx context.Context) error {
 	}
 	// What died has no record of its own.
 	all := torture.Record{
-		Area: torture.Static, Test: "go test -race " + testPackage, Seconds: time.Since(start).Seconds(),
-		Counts: []torture.Count{{Unit: "tests run with the race detector", N: int64(len(names))}},
+		Area: torture.Static, Test: "go " + strings.Join(append(args, testPackage), " "), Seconds: time.Since(start).Seconds(),
+		Counts: []torture.Count{count},
 		Failed: failure != nil && !slices.ContainsFunc(records, func(r torture.Record) bool { return r.Failed }),
 	}
 	if all.Failed {
