@@ -182,7 +182,7 @@ func (f *faults) judge(c *faultyCommand, p faultPoint, r *ran, hit string) (comp
 		}
 	}
 	left := f.scene.left(made)
-	if len(left) > 0 && !fatal {
+	if len(left) > 0 && !fatal && !r.hung { // which was killed
 		f.left++
 		if r.status == 0 || !saysWhatIsLeft(r.stderr) {
 			complain("it left %q and did not say so", left)
