@@ -99,11 +99,14 @@ func (x *index) read(ctx context.Context, marks *whiteout.Namespace) error {
 		if st.Format() == sys.Directory || whiteout.IsDevice(&st) {
 			continue
 		}
-		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin.FileSystem})
 		value, _, err := sys.GetXattr(x.fd, e.Name, marks.Nlink)
+		if inode.Vanished(err) {
+			continue
+		}
 		if err != nil {
 			return dir.WrapXattr(marks.Nlink, e.Name, err)
 		}
+		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin.FileSystem})
 		x.count(value)
 	}
 	return nil

@@ -3,6 +3,7 @@ package native_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -205,5 +206,25 @@ func TestRaces_Mounted(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Entries of the index come and go: the kernel removes one with its inode's last name.
+func TestRaces_Index(t *testing.T) {
+	o := layers{options: "index=on", lower: []string{"file a content=x; link b a"}}.make(t, testenv.Scratch(t, testenv.Tmpfs))
+	index := filepath.Join(o.stack.Work, "index")
+	var ops []string
+	for i := range 40 {
+		name := fmt.Sprintf("00fb1e0001%050d", i)
+		testenv.Tree(t, index, "file "+name+" xattr.trusted.overlay.nlink=U+1")
+		ops = append(ops, "rename "+name+" #0", "rename #0 "+name)
+	}
+	loop(t, index, strings.Join(ops, "\n"))
+	for i := range 2000 {
+		e, err := native.Open(t.Context(), o.stack)
+		if err != nil {
+			t.Fatalf("open %d: %v", i, err)
+		}
+		e.Close()
 	}
 }
