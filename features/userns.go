@@ -136,6 +136,11 @@ func whyNoUserns(err error) error {
 		b, _ := os.ReadFile("/proc/sys/" + name)
 		return strings.TrimSpace(string(b))
 	}
+	// What Start does before it asks for the namespace says nothing about it.
+	var fork *os.PathError
+	if !errors.As(err, &fork) || fork.Op != "fork/exec" {
+		return unsure(bare(err))
+	}
 	const limit, clone, apparmor = "user/max_user_namespaces", "kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns"
 	err = bare(err)
 	switch {

@@ -197,8 +197,16 @@ func runtimeCall(call, args string) bool {
 // of a kernel that refuses the namespace: EINVAL, or ENOSPC as of too many namespaces.
 // And if it can't read whether the child came to its exec it waits for the child's end.
 func forkCall(call, args string) bool {
-	return (call == "write" || call == "read" || call == "close") && forkPipe.MatchString(args)
+	switch call {
+	case "write", "read":
+		return forkPipe.MatchString(args)
+	case "close", "openat":
+		return forkFile.MatchString(args)
+	}
+	return false
 }
+
+var forkFile = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:|/proc/\d+/(setgroups|[ug]id_map)[>"]`)
 
 var forkPipe = regexp.MustCompile(`^([3-9]|\d\d+)<pipe:\[\d+\]> 0x[0-9a-f]+ 0x8 |</proc/\d+/(setgroups|[ug]id_map)>`)
 
