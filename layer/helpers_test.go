@@ -3,7 +3,6 @@ package layer_test
 import (
 	"archive/tar"
 	"bytes"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -53,19 +52,4 @@ func seed(c hostile) []byte {
 	}
 	_ = w.Close()
 	return b.Bytes()
-}
-
-// fuzzDir returns a directory in memory.
-func fuzzDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "overlaydiff-fuzz-")
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

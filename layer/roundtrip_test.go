@@ -179,7 +179,7 @@ func FuzzApply(f *testing.F) {
 		if len(data) > 1<<20 {
 			return
 		}
-		top := fuzzDir(t)
+		top := testenv.MemoryDir(t)
 		out := filepath.Join(top, "canary")
 		testenv.Tree(t, out, "file f content=canary", "file d/f content=canary mtime=7.5")
 		before := snapshot(t, out)

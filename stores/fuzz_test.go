@@ -77,21 +77,6 @@ func smallBolt(f testing.TB, values [][2]string) []byte {
 	return data[:(used+pageSize-1)/pageSize*pageSize]
 }
 
-// fuzzDir returns a directory in memory, in which many files are made.
-func fuzzDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "overlaydiff-fuzz-")
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 // containerdBolts are both databases of a containerd that has one container.
 func containerdBolts(f testing.TB, key string) (meta, snapshots []byte) {
 	f.Helper()
@@ -110,7 +95,7 @@ func containerdBolts(f testing.TB, key string) (meta, snapshots []byte) {
 // tryContainerd reads the store of a containerd that has these databases.
 func tryContainerd(t *testing.T, meta, snapshots []byte) {
 	t.Helper()
-	root := fuzzDir(t)
+	root := testenv.MemoryDir(t)
 	const of = "io.containerd.snapshotter.v1.overlayfs/"
 	testenv.Tree(t, root, "dir io.containerd.metadata.v1.bolt", "dir "+of+"snapshots/1/fs", "dir "+of+"snapshots/2/fs")
 	write(t, string(meta), root, "io.containerd.metadata.v1.bolt", "meta.db")
@@ -153,7 +138,7 @@ func FuzzDockerLayers(f *testing.F) {
 	f.Add("..", "../x", "sha256:..", "/", "sha256:", "-1")
 	f.Add(id("7"), "", digest("1"), id("3"), digest("5"), "99999999999999999999")
 	f.Fuzz(func(t *testing.T, mount, init, parent, cache, diffID, size string) {
-		root := fuzzDir(t)
+		root := testenv.MemoryDir(t)
 		const db = "image/overlay2/layerdb/"
 		mounts, layer := db+"mounts/"+id("a"), db+"sha256/"+id("1")
 		testenv.Tree(t, root, "dir "+mounts, "dir "+layer, "dir containers/"+id("a"),
@@ -194,7 +179,7 @@ func FuzzStorage(f *testing.F) {
 		if !json.Valid(containers) && !json.Valid(layers) {
 			return
 		}
-		root := fuzzDir(t)
+		root := testenv.MemoryDir(t)
 		testenv.Tree(t, root, "dir overlay-containers", "dir overlay-layers", "dir overlay/"+id("1")+"/diff", "dir overlay/"+id("2")+"/diff", "dir diff")
 		write(t, string(containers), root, "overlay-containers", "containers.json")
 		write(t, string(layers), root, "overlay-layers", "layers.json")

@@ -121,6 +121,23 @@ func (v *volume) mount(fs FS) error {
 	return command("mount", "-t", string(fs), "-o", "loop,nodev", image, dir)
 }
 
+// MemoryDir returns a new empty directory in memory, which is removed when the test
+// ends. Unlike [Scratch] it mounts nothing: for fuzz targets, whose workers have no
+// mount namespace of their own and make many files.
+func MemoryDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", privatePrefix)
+	if err != nil {
+		tb.Fatalf("a directory in memory: %v; mount a tmpfs on /dev/shm", err)
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
 // Disk returns the block device that OVERLAYDIFF_DISKS, a directory, has by
 // this name; "" if there is none. Virtual machines have one for each file
 // system that needs one, already made, and a spare one.
