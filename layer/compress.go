@@ -3,11 +3,9 @@ package layer
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -98,16 +96,17 @@ func newReader(r io.Reader) (io.ReadCloser, Compression, error) {
 			c = m.c
 		}
 	}
+	if isSkippable(head) {
+		c = Zstd
+	}
 	switch {
-	case len(head) == 0:
-		return nil, "", errors.New("the layer is empty: not even the end of an archive is there")
 	case c == None:
 		return io.NopCloser(b), c, nil
 	case c == Gzip:
-		z, err := gzip.NewReader(b)
+		z, err := newGzipMembers(b)
 		return z, c, err
 	case c == Zstd:
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := zstd.NewReader(&zstdFrames{src: b}, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, c, err
 		}

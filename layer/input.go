@@ -38,6 +38,7 @@ type input struct {
 
 	block *block // being read
 	rest  []byte
+	some  bool // Read has given something
 	atEnd bool // Read has said EOF
 }
 
@@ -162,6 +163,7 @@ func (in *input) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 	}
+	in.some = true
 	n := copy(b, in.rest)
 	in.rest = in.rest[n:]
 	return n, nil
@@ -172,9 +174,10 @@ var errCutOff = errors.New("the layer is cut off: fetch it again")
 
 // ended is called where package tar saw the end. It takes an archive without its
 // two blocks of zeros for whole. What wrote it may have left them out, but one that
-// lost its last entries looks the same; only a digest tells.
+// lost its last entries looks the same; only a digest tells. Nothing at all is a
+// layer that changes nothing, as some programs write it.
 func (in *input) ended() error {
-	if in.atEnd && in.opts.Digest == "" && in.opts.DiffID == "" {
+	if in.atEnd && in.some && in.opts.Digest == "" && in.opts.DiffID == "" {
 		return fmt.Errorf("%w (the archive has no end mark; if it never had one, give its digest)", errCutOff)
 	}
 	return nil
