@@ -38,6 +38,7 @@ type entry struct {
 	large  bool         // and one of those of which there are few
 	refs   atomic.Int64 // pieces that are not read yet
 	failed bool
+	more   bool // and has more than its reader read; the writer reads that
 }
 
 var typeFlags = map[diff.Type]byte{
@@ -137,6 +138,17 @@ func (x *exporter) xattrs(h *tar.Header, e *entry) error {
 		h.PAXRecords[paxXattr+a.Name] = string(value)
 	}
 	return nil
+}
+
+// unfitType says why a layer can't have what an entry is, "" if it can.
+func unfitType(e *diff.Entry) string {
+	switch {
+	case e.Type == diff.Socket:
+		return "sockets are made by programs that listen, layers have none"
+	case e.Type == diff.Char && e.Rdev == 0:
+		return "a character device 0:0 is a whiteout of overlayfs, layers have none"
+	}
+	return ""
 }
 
 // unfit says why a layer can't have an attribute of this name, "" if it can.

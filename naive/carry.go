@@ -31,17 +31,24 @@ func (e *walk) descend(n node, name string, out *items) {
 }
 
 // carry returns what it takes to carry an entry elsewhere, nil if it is not to be.
-func carry(want *diff.Want, change *diff.Change, from, to *inode.Ref, descended bool) *inode.Carried {
-	if !inode.Wants(want, change, to, descended, false) {
+func (e *walk) carry(change *diff.Change, from, to *inode.Ref, descended bool) *inode.Carried {
+	wanted := inode.Wanted{Change: change, From: from, To: to, Descended: descended}
+	if from != nil {
+		wanted.Was = diff.Inode{Dev: from.Stat.Dev, Ino: from.Stat.Ino}
+		if e.proof != ProofNone && wanted.Was.Dev == e.devices[0] { // equal numbers are one inode
+			wanted.Was.Dev = e.devices[1]
+		}
+	}
+	c := wanted.Carried(e.want)
+	if c == nil {
 		*change = diff.Change{}
 		return nil
 	}
-	c := &inode.Carried{}
 	if to == nil {
 		return c
 	}
 	change.Entry = to.Entry() // also if nothing changed
-	c.Payload = &inode.Payload{Ref: *to}
+	c.Payload = &inode.Payload{Ref: *to, PastSize: e.overlay}
 	if from != nil && from.IsDir() && to.IsDir() && change.What&diff.WhatXattrs != 0 {
 		c.Old = &inode.Payload{Ref: *from}
 	}

@@ -7,11 +7,14 @@ import (
 
 // carry notes what it takes to carry an entry elsewhere, if it is to be.
 func (w *walk) carry(n *node, at place, from, to *object, f *found) {
-	if !inode.Wants(w.want, &f.change, to.ref(), f.child != nil, n.hides) {
+	wanted := inode.Wanted{Change: &f.change, From: from.ref(), To: to.ref(), Descended: f.child != nil, Hides: n.hides}
+	if from != nil {
+		wanted.Was = from.meta.Entry().Inode
+	}
+	if f.carried = wanted.Carried(w.want); f.carried == nil {
 		f.change = diff.Change{}
 		return
 	}
-	f.carried = &inode.Carried{}
 	if to == nil {
 		return
 	}
