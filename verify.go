@@ -239,7 +239,7 @@ func (r *replay) compare(replayed *mountutil.Tree) error {
 				what = []string{"missing"}
 			case item.Kind == diff.Delete:
 				what = []string{"left over"}
-			case item.Kind == 0 && (item.Entry.Type == 0 || item.Entry.Type == diff.Dir || links.pairs(item.Was, item.Entry.Inode)):
+			case item.Kind == 0 && (item.Entry.Type == 0 || item.Entry.Type == diff.Dir || isReserved(item.Path) || links.pairs(item.Was, item.Entry.Inode)):
 				continue
 			case item.Kind == 0:
 				what = []string{hardLinks}
@@ -249,6 +249,10 @@ func (r *replay) compare(replayed *mountutil.Tree) error {
 		return nil
 	})
 }
+
+// isReserved reports whether a layer can't have a path, since a name in it begins as
+// whiteouts do.
+func isReserved(path string) bool { return strings.Contains(path, "/.wh.") }
 
 // hardLinks is the difference of a name that is linked to others than it should be.
 const hardLinks = "hard links"
@@ -291,7 +295,7 @@ func (r *replay) differs(at string, what ...string) {
 	if lack, ok := r.lacks[at]; ok {
 		what = slices.DeleteFunc(what, func(w string) bool {
 			if lack == 0 {
-				return w == "missing" || w == hardLinks || strings.HasPrefix(path.Base(at), ".wh.")
+				return w == "missing" || w == hardLinks || isReserved(at)
 			}
 			return slices.Contains(lack.Names(), w)
 		})

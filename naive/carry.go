@@ -30,14 +30,24 @@ func (e *walk) descend(n node, name string, out *items) {
 	out.Child(child)
 }
 
+// was returns the inode of the old tree as one of the new tree, of which it has the
+// number if there is a proof.
+func (e *walk) was(from, to *inode.Ref) diff.Inode {
+	id := diff.Inode{Dev: from.Stat.Dev, Ino: from.Stat.Ino}
+	switch {
+	case to == nil, e.proof == ProofNone:
+	case e.proof == ProofSnapshot && (from.Stat.Dev != e.devices[0] || to.Stat.Dev != e.devices[1]):
+	default:
+		id.Dev = to.Stat.Dev // the numbers are those of one file system
+	}
+	return id
+}
+
 // carry returns what it takes to carry an entry elsewhere, nil if it is not to be.
 func (e *walk) carry(change *diff.Change, from, to *inode.Ref, descended bool) *inode.Carried {
 	wanted := inode.Wanted{Change: change, From: from, To: to, Descended: descended}
 	if from != nil {
-		wanted.Was = diff.Inode{Dev: from.Stat.Dev, Ino: from.Stat.Ino}
-		if e.proof != ProofNone && wanted.Was.Dev == e.devices[0] { // equal numbers are one inode
-			wanted.Was.Dev = e.devices[1]
-		}
+		wanted.Was = e.was(from, to)
 	}
 	c := wanted.Carried(e.want)
 	if c == nil {
