@@ -105,6 +105,13 @@ func TestApply_CutOff(t *testing.T) {
 	if _, err := apply(t, filepath.Join(dir, "nomark"), noMark); err == nil || !strings.Contains(err.Error(), "no end mark") {
 		t.Errorf("without the end mark: %v", err)
 	}
+	for _, c := range []layer.Compression{layer.Gzip, layer.Zstd} { // whose end is marked
+		mustApply(t, filepath.Join(dir, "nomark-"+string(c)), compress(t, c, noMark))
+		parts := append(compress(t, c, noMark[:1024]), compress(t, c, noMark[1024:])...)
+		if _, err := apply(t, filepath.Join(dir, "parts"), parts); err == nil || !strings.Contains(err.Error(), "no end mark") {
+			t.Errorf("%s of two parts, without the end mark: %v", c, err)
+		}
+	}
 	mustApply(t, filepath.Join(dir, "nomark"), noMark, func(o *layer.ApplyOptions) { o.DiffID = digestOf(noMark) })
 }
 

@@ -12,6 +12,10 @@ import (
 // errAfter says that something follows compressed data.
 var errAfter = errors.New("after the compressed data there is something that is neither more of it nor zeros: fetch the layer again")
 
+// parted is what knows of how many parts compressed data is. One part says itself
+// whether it is whole; of several the last may be missing.
+type parted interface{ parts() int }
+
 // onlyZeros reads r to its end. Programs that write tape blocks (bsdtar -z to a
 // pipe, dd conv=sync) pad what they compressed with zeros.
 func onlyZeros(r *bufio.Reader) error {
@@ -35,9 +39,12 @@ func onlyZeros(r *bufio.Reader) error {
 // gzipMembers reads the members of a gzip file (RFC 1952, 2.2) one after the other,
 // and zeros after the last.
 type gzipMembers struct {
-	src *bufio.Reader
+	src   *bufio.Reader
+	count int
 	*gzip.Reader
 }
+
+func (g *gzipMembers) parts() int { return g.count }
 
 func newGzipMembers(src *bufio.Reader) (*gzipMembers, error) {
 	z, err := gzip.NewReader(src)
@@ -45,7 +52,7 @@ func newGzipMembers(src *bufio.Reader) (*gzipMembers, error) {
 		return nil, err
 	}
 	z.Multistream(false)
-	return &gzipMembers{src, z}, nil
+	return &gzipMembers{src, 1, z}, nil
 }
 
 func (g *gzipMembers) Read(b []byte) (int, error) {
@@ -64,6 +71,7 @@ func (g *gzipMembers) Read(b []byte) (int, error) {
 			return 0, err
 		}
 		g.Multistream(false)
+		g.count++
 	}
 }
 
@@ -83,7 +91,10 @@ type zstdFrames struct {
 	last bool  // they end the frame
 	sum  bool  // it has a checksum
 	open bool  // in a frame
+	n    int   // frames so far, without those left out
 }
+
+func (z *zstdFrames) parts() int { return z.n }
 
 func (z *zstdFrames) Read(b []byte) (int, error) {
 	for z.pass == 0 {
@@ -145,6 +156,7 @@ func (z *zstdFrames) frame() error {
 	case descriptor>>6 == 0:
 		length++ // the content's size
 	}
+	z.n++
 	z.pass, z.open, z.last, z.sum = length, true, false, descriptor&4 != 0
 	return nil
 }
