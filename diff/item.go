@@ -74,6 +74,9 @@ type Payload interface {
 	// Xattrs returns the extended attributes that the view shows, in the order of
 	// their names, without those for which [IgnoresXattr] is true.
 	Xattrs() ([]Xattr, error)
+	// Attributes returns in letters, as lsattr(1) does, which of the attributes i, a and
+	// d the file has: those that cost hardly anything to know.
+	Attributes() (string, error)
 }
 
 // OpenFile is a regular file that is open for reading.

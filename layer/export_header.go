@@ -81,7 +81,21 @@ func (x *exporter) header(to []byte, e *entry, linkTo string) ([]byte, error) {
 	if err := x.xattrs(&h, e); err != nil {
 		return nil, err
 	}
+	if linkTo == "" && (e.Type == diff.File || e.Type == diff.Dir) {
+		if err := x.attributes(e); err != nil {
+			return nil, err
+		}
+	}
 	return encode(to, &h)
+}
+
+// attributes notes the attributes of a file that layers have no place for.
+func (x *exporter) attributes(e *entry) error {
+	letters, err := e.payload.Attributes()
+	if err == nil && letters != "" {
+		x.inexpressible(e.path, diff.WhatAttributes, "the attributes "+letters+" of the file (lsattr)")
+	}
+	return err
 }
 
 // own sets the owner.

@@ -3,6 +3,7 @@ package native
 import (
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // carry notes what it takes to carry an entry elsewhere, if it is to be.
@@ -76,6 +77,21 @@ func (p *payload) Again() (diff.Entry, diff.Payload, error) {
 		return diff.Entry{}, nil, diff.ErrRaced
 	}
 	return o.meta.Entry(), p.walk.payload(p.at, o), nil
+}
+
+// Attributes implements [diff.Payload]. What would keep overlayfs itself from changing
+// the file it writes down beside it (fs/overlayfs/util.c, ovl_set_protattr, 5.15).
+func (p *payload) Attributes() (string, error) {
+	letters, err := p.Payload.Attributes()
+	if err != nil {
+		return "", err
+	}
+	err = p.Ref.Dir.Use(func(fd int) error {
+		value, _, err := sys.FindXattr(fd, p.Ref.Name, p.walk.marks.Protattr)
+		letters += string(value)
+		return p.Ref.Dir.WrapXattr(p.walk.marks.Protattr, p.Ref.Name, err)
+	})
+	return letters, inode.Raced(err)
 }
 
 // Open implements [diff.Payload].

@@ -67,7 +67,7 @@ sizes.`,
 	flags.StringVar(&e.whiteouts, "whiteouts", "explicit", "`HOW`: explicit, or opaque: mark directories")
 	flags.StringVar(&e.xattrs, "xattrs", string(layer.XattrsAll), "`WHICH`: all, oci (capabilities) or none")
 	flags.BoolVar(&e.skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
-	flags.StringVar(&e.epoch, "source-date-epoch", "", "`SECONDS` since 1970: the latest time in the layer")
+	flags.StringVar(&e.epoch, "source-date-epoch", "", "`N` seconds since 1970: the latest time in the layer")
 	flags.StringArrayVar(&e.uids, "uid-map", nil, "`RANGE` of user ids, CONTAINER:HOST:SIZE; repeatable")
 	flags.StringArrayVar(&e.gids, "gid-map", nil, "`RANGE` of group ids")
 	f.register(cmd)

@@ -73,6 +73,20 @@ func (p *Payload) Xattrs() ([]diff.Xattr, error) {
 	return list, nil
 }
 
+// Attributes implements [diff.Payload].
+func (p *Payload) Attributes() (string, error) {
+	letters := ""
+	for _, a := range []struct {
+		has    bool
+		letter string
+	}{{p.Ref.Stat.AppendOnly, "a"}, {p.Ref.Stat.NoDump, "d"}, {p.Ref.Stat.Immutable, "i"}} {
+		if a.has {
+			letters += a.letter
+		}
+	}
+	return letters, nil
+}
+
 // Carried is what an entry has beside its change if it may be carried elsewhere.
 type Carried struct {
 	Opaque, Lower, Uncounted bool
