@@ -136,6 +136,20 @@ func TestApply_GlobalHeaders(t *testing.T) {
 	}
 }
 
+// Of the types that GNU tar alone writes a label is nothing, a directory with its list a
+// directory, and the rest of a file an error that says where the beginning is.
+func TestApply_GNUTypes(t *testing.T) {
+	root := filepath.Join(testenv.Scratch(t, testenv.Tmpfs), "r")
+	data := bytes.Join([][]byte{special(t, 'V', "a label", ""), special(t, 'D', "d/", "Yf\x00\x00"), special(t, '0', "d/f", "x")}, nil)
+	out := mustApply(t, root, append(data, make([]byte, 1024)...))
+	if got := brief(t, root); got != "d/ d/f=x" || out.Entries != 2 || out.Skipped != 0 {
+		t.Errorf("%q, %+v", got, out)
+	}
+	if _, err := apply(t, root, append(special(t, 'M', "f", "rest"), data...)); err == nil || !strings.Contains(err.Error(), "join the volumes") {
+		t.Errorf("the rest of a file: %v", err)
+	}
+}
+
 // Names of attributes that no file system of Linux has are left out and counted.
 func TestApply_ForeignAttributes(t *testing.T) {
 	dir := testenv.Scratch(t, testenv.Ext4)
