@@ -140,7 +140,7 @@ func TestApply_GlobalHeaders(t *testing.T) {
 // directory, and the rest of a file an error that says where the beginning is.
 func TestApply_GNUTypes(t *testing.T) {
 	root := filepath.Join(testenv.Scratch(t, testenv.Tmpfs), "r")
-	data := bytes.Join([][]byte{special(t, 'V', "a label", ""), special(t, 'D', "d/", "Yf\x00\x00"), special(t, '0', "d/f", "x")}, nil)
+	data := bytes.Join([][]byte{special(t, 'V', "a label", ""), special(t, 'D', "d", "Yf\x00\x00"), special(t, '0', "d/f", "x")}, nil)
 	out := mustApply(t, root, append(data, make([]byte, 1024)...))
 	if got := brief(t, root); got != "d/ d/f=x" || out.Entries != 2 || out.Skipped != 0 {
 		t.Errorf("%q, %+v", got, out)
