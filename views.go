@@ -51,6 +51,16 @@ func openNew(ctx context.Context, s diff.Stack) (view *mountutil.Tree, proof nai
 	return view, proofOf(s), nil
 }
 
+// openShown opens what the replayed view has to be equal to: the mount itself, where there
+// is one. A second reading of the same directories would not show that they are others.
+func openShown(ctx context.Context, s diff.Stack) (*mountutil.Tree, error) {
+	if s.Mountpoint != "" {
+		return openMounted(s)
+	}
+	after, _, err := openNew(ctx, s)
+	return after, err
+}
+
 func openMounted(s diff.Stack) (*mountutil.Tree, error) {
 	if s.Mountpoint == "" {
 		return nil, &diff.UnsupportedError{
@@ -178,6 +188,29 @@ func refuseNested(oldDir, newDir string) error {
 		return &NestedError{Inner: newDir, Outer: oldDir}
 	}
 	return nil
+}
+
+// roomFor returns the directory to unpack in. Without one it is the default for temporary
+// files, or, where that is on an overlay and so can't have an upper directory, another one
+// for such files, or else where the upper directory of this overlay is.
+func (d *Diff) roomFor(dir string) string {
+	if dir != "" {
+		return dir
+	}
+	fit := func(dir string) bool {
+		f, err := os.Open(dir)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		return !sys.IsOverlay(int(f.Fd())) && sys.IsWritable(int(f.Fd()))
+	}
+	for _, dir := range []string{os.TempDir(), "/var/tmp", "/run", "/dev/shm", filepath.Dir(d.stack.Upper)} {
+		if fit(dir) {
+			return dir
+		}
+	}
+	return os.TempDir()
 }
 
 // within reports whether inner is below outer; a tree may be compared with itself.

@@ -24,7 +24,7 @@ func (a *applier) entry(ctx context.Context, h *tar.Header, content io.Reader) e
 	}
 	switch role {
 	case metaName:
-		a.out.Skipped++
+		a.left.out("aufs")
 		return nil
 	case opaqueName:
 		return a.opaque(path)
@@ -205,7 +205,7 @@ func (a *applier) device(p place, m meta, h *tar.Header) error {
 	rdev := uint64(0)
 	if format != sys.Fifo {
 		if a.opts.SkipDevices {
-			a.out.Skipped++
+			a.left.out("devices")
 			return a.remove(p) // it would have replaced what is there
 		}
 		var ok bool

@@ -133,8 +133,15 @@ func (x *exporter) run(c diff.Carrier, opts diff.Options) error {
 			return err
 		})
 	}
-	return pass(diff.Want{Opaque: x.opts.Opaque}, func() error {
-		if links := x.missingLinks(); links.Links != nil {
+	return pass(diff.Want{Opaque: x.opts.Opaque, Parted: true}, func() error {
+		if unseen := x.stayed.unseen(); unseen.Links != nil {
+			x.pass, x.stayed = looking, stayed{}
+			if err := pass(unseen, func() error { return nil }); err != nil {
+				return err
+			}
+		}
+		x.pass = linking
+		if links := x.unchangedLinks(); links.Links != nil {
 			return pass(links, x.pipe.finish)
 		}
 		return x.pipe.finish()

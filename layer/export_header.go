@@ -38,6 +38,7 @@ type entry struct {
 	large  bool         // and one of those of which there are few
 	refs   atomic.Int64 // pieces that are not read yet
 	failed bool
+	more   bool // and has more than its reader read; the writer reads that
 }
 
 var typeFlags = map[diff.Type]byte{
@@ -80,7 +81,21 @@ func (x *exporter) header(to []byte, e *entry, linkTo string) ([]byte, error) {
 	if err := x.xattrs(&h, e); err != nil {
 		return nil, err
 	}
+	if linkTo == "" && (e.Type == diff.File || e.Type == diff.Dir) {
+		if err := x.attributes(e); err != nil {
+			return nil, err
+		}
+	}
 	return encode(to, &h)
+}
+
+// attributes notes the attributes of a file that layers have no place for.
+func (x *exporter) attributes(e *entry) error {
+	letters, err := e.payload.Attributes()
+	if err == nil && letters != "" {
+		x.inexpressible(e.path, diff.WhatAttributes, "the attributes "+letters+" of the file (lsattr)")
+	}
+	return err
 }
 
 // own sets the owner.
@@ -137,6 +152,17 @@ func (x *exporter) xattrs(h *tar.Header, e *entry) error {
 		h.PAXRecords[paxXattr+a.Name] = string(value)
 	}
 	return nil
+}
+
+// unfitType says why a layer can't have what an entry is, "" if it can.
+func unfitType(e *diff.Entry) string {
+	switch {
+	case e.Type == diff.Socket:
+		return "sockets are made by programs that listen, layers have none"
+	case e.Type == diff.Char && e.Rdev == 0:
+		return "a character device 0:0 is a whiteout of overlayfs, layers have none"
+	}
+	return ""
 }
 
 // unfit says why a layer can't have an attribute of this name, "" if it can.

@@ -248,7 +248,7 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		}
 	}
 	if err == nil && v.walk.want != nil {
-		carried = carry(v.walk.want, &change, from, to, child != nil)
+		carried = v.walk.carry(&change, from, to, child != nil)
 	}
 	return change, carried, child, err
 }

@@ -17,6 +17,7 @@ type Namespace struct {
 	Whiteout string // of an empty regular file, any value (6.7)
 	Origin   string // of what was copied up (4.12): [ParseOrigin]
 	Nlink    string // of an index entry (4.13): [ParseNlink]
+	Protattr string // of what is immutable or append-only: the letters a and i (5.15)
 }
 
 var (
@@ -33,6 +34,7 @@ func newNamespace(prefix string) *Namespace {
 		Whiteout: prefix + "whiteout",
 		Origin:   prefix + "origin",
 		Nlink:    prefix + "nlink",
+		Protattr: prefix + "protattr",
 	}
 }
 

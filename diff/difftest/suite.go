@@ -33,8 +33,6 @@ type testcase struct {
 	mayRefuse bool
 	// ghosts: the mount lists names at which nothing is, which looks like a race.
 	ghosts bool
-	// lies: a metacopy file claims a size that is not that of its data.
-	lies bool
 	// odd gives the layers' directories names that need escapes.
 	odd bool
 	// needs are what not every kernel and file system has.

@@ -78,6 +78,7 @@ floor top
 floor tests
 	testenv:           internal/sys github.com/google/go-cmp/... github.com/pkg/xattr go.uber.org/goleak
 	testenv/refdiff:   github.com/pkg/xattr
+	testenv/oddtar:
 	testenv/vm:
 	testenv/vm/guestinit: testenv/vm golang.org/x/sys/unix
 	testenv/vm/matrix: testenv testenv/vm
@@ -91,7 +92,7 @@ floor tests
 // inTests is what any package's tests may import, beside packages of its own
 // floor and of those below.
 var inTests = []string{
-	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
+	"testenv", "testenv/oddtar", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
 	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal/...",
 	"go.etcd.io/bbolt",

@@ -21,6 +21,8 @@ func (r *Ref) IsDir() bool { return r.Stat.Format() == sys.Directory }
 // number, so inode numbers of two views are not mixed up here.
 func (r *Ref) Same(o *Ref) bool { return r.Stat.Dev == o.Stat.Dev && r.Stat.Ino == o.Stat.Ino }
 
+func (r *Ref) id() diff.Inode { return diff.Inode{Dev: r.Stat.Dev, Ino: r.Stat.Ino} }
+
 // Child returns the directory that r is.
 func (r *Ref) Child() *fswalk.Dir { return r.Dir.Child(r.Name, r.Stat.Dev, r.Stat.Ino) }
 
@@ -30,7 +32,7 @@ func (r *Ref) Entry() diff.Entry {
 	e := diff.Entry{
 		Type: typeOf(st), Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, Size: st.Size,
 		Mtime:  diff.Time{Sec: st.Mtime.Sec, Nsec: st.Mtime.Nsec},
-		Inode:  diff.Inode{Dev: st.Dev, Ino: st.Ino},
+		Inode:  r.id(),
 		Nlinks: st.Nlink,
 	}
 	if e.Type == diff.Dir {

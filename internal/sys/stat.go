@@ -33,6 +33,9 @@ type Stat struct {
 	Size         int64
 	Blocks       int64 // of 512 bytes
 	Mtime, Ctime Timespec
+	// Immutable, AppendOnly and NoDump are attributes of the file (chattr(1)), where
+	// the file system tells them here (4.11).
+	Immutable, AppendOnly, NoDump bool
 	// MountRoot: something is mounted here and hides the inode of the tree (5.8).
 	MountRoot bool
 }
@@ -81,11 +84,13 @@ func StatAt(dirfd int, name string, mask int, st *Stat) error {
 		Mtime:     Timespec{x.Mtime.Sec, x.Mtime.Nsec},
 		Ctime:     Timespec{x.Ctime.Sec, x.Ctime.Nsec},
 		MountRoot: x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		Immutable: x.Attributes&unix.STATX_ATTR_IMMUTABLE != 0, AppendOnly: x.Attributes&unix.STATX_ATTR_APPEND != 0,
+		NoDump: x.Attributes&unix.STATX_ATTR_NODUMP != 0,
 	}
 	return nil
 }
 
-// UsageAt is [StatAt] for measuring: it leaves times and MountRoot unset. The
+// UsageAt is [StatAt] for measuring: it leaves times, attributes and MountRoot unset. The
 // older calls that it makes are a tenth cheaper than statx.
 func UsageAt(dirfd int, name string, st *Stat) error {
 	var c cname
