@@ -113,7 +113,11 @@ func (r *resolver) mountpoint(root *os.File) error {
 	if err := sys.IdentityAt(int(root.Fd()), "", &id); err != nil {
 		return err
 	}
-	r.opener.dirs[r.path] = known{way{path: r.path}, id}
+	w := way{path: r.path}
+	if r.pid != 0 {
+		w = way{pid: r.pid, path: r.info.Mountpoint}
+	}
+	r.opener.dirs[r.path] = known{w, id}
 	return nil
 }
 
@@ -276,21 +280,15 @@ func (r *resolver) changed(w way, l *witness.Layer) bool {
 	if r.mounted == nil || r.parser.Upper != "" && len(r.mount.Layers()) == 0 {
 		return false // the upper layer is written to
 	}
-	var name sys.Identity
-	// Not only later: within one tick of the kernel's clock, times are equal.
-	linked := sys.IdentityOf(w.name(), &name) == nil && !r.mounted.After(name.Ctime)
-	return linked || !r.mounted.After(l.ID.Ctime) || r.covers(w)
+	link, err := sys.LinkCtime(w.name())
+	return err == nil && link.After(*r.mounted) || l.ID.Ctime.After(*r.mounted) || r.covers(w, l)
 }
 
 // covers reports whether the mount that a way leads to is younger than the overlay. Before
 // Linux 6.8 that is not known, nor in another namespace, whose mounts are copies.
-func (r *resolver) covers(w way) bool {
-	own, ok := sys.UniqueMountOf(r.path)
-	if !ok || r.pid != 0 || w.pid != 0 {
-		return false
-	}
-	other, ok := sys.UniqueMountOf(w.path)
-	return ok && other > own
+func (r *resolver) covers(w way, l *witness.Layer) bool {
+	own := r.mount.ID()
+	return r.pid == 0 && w.pid == 0 && w.uncover == 0 && own.Unique && l.ID.Unique && l.ID.Mount > own.Mount
 }
 
 // upper finds the upper and the work directory.
@@ -402,15 +400,21 @@ func (r *resolver) explain() error {
 	return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
 }
 
+// mostDoubtful is how many layers may have each other's names: of so many, all pairs are
+// tried.
+const mostDoubtful = 4
+
 // ordered makes sure that layers which may have each other's names are in the right order:
 // in the other one they do not explain what the mount shows.
 func (r *resolver) ordered() error {
-	const most = 4 // of which all pairs are tried
-	path := func(i int) string { return r.stack.Lower[i-len(r.mount.Layers())+len(r.stack.Lower)] }
-	for n, i := range r.doubtful {
-		for _, j := range r.doubtful[:n] {
+	layers := r.mount.Layers()
+	path := func(i int) string { return r.stack.Lower[i-len(layers)+len(r.stack.Lower)] }
+	// It does not matter where an empty one is.
+	doubtful := slices.DeleteFunc(slices.Clone(r.doubtful), func(i int) bool { return layers[i].Empty() })
+	for n, i := range doubtful {
+		for _, j := range doubtful[:n] {
 			evidence := ""
-			if len(r.doubtful) <= most {
+			if len(doubtful) <= mostDoubtful {
 				var err error
 				r.mount.Swap(i, j)
 				evidence, err = r.mount.Audit(r.ctx)

@@ -101,6 +101,9 @@ func (l *Layer) copies() bool {
 	return l.copyings
 }
 
+// ID returns the identity of the mount's root.
+func (m *Mount) ID() sys.Identity { return m.id }
+
 // Close closes the layers.
 func (m *Mount) Close() {
 	for _, l := range m.layers {
@@ -279,7 +282,6 @@ func (s *search) dir(fd, merged int, path string, depth int) string {
 	}
 	var dirs []string
 	found := ""
-	_ = sys.Rewind(fd)
 	err := sys.ReadDirSome(fd, func(d sys.Dirent) bool {
 		name := strings.Clone(d.Name)
 		if d.Type == sys.TypeDir {
