@@ -43,6 +43,9 @@ type ExportOptions struct {
 	OnProgress func(entries, bytes int64)
 }
 
+// IDMap is a range of ids of a container and the host.
+type IDMap = diff.IDRange
+
 // Exported is what became of an export.
 type Exported struct {
 	Descriptor ocispec.Descriptor `json:"descriptor"` // of what was written

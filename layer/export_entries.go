@@ -17,7 +17,7 @@ type exporter struct {
 	output *output
 	onRace func(string) error
 
-	ids        idMappings
+	ids        diff.IDMap          // to the container
 	dirs       []parent            // those above the item at hand
 	written    map[uint64]struct{} // hashes of the paths of directories that are in the layer
 	seed       maphash.Seed
@@ -40,7 +40,7 @@ type parent struct {
 func newExporter(ctx context.Context, opts diff.Options, o ExportOptions, out *output) *exporter {
 	x := &exporter{
 		opts: o, output: out, onRace: opts.OnRace, written: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
-		groups: map[diff.Inode]*group{}, ids: idMappings{toContainer("user", o.UIDs), toContainer("group", o.GIDs)},
+		groups: map[diff.Inode]*group{}, ids: diff.IDMap{Users: o.UIDs, Groups: o.GIDs}.Inverse(),
 	}
 	x.pipe = newPipe(ctx, x, out)
 	return x

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -31,13 +32,13 @@ const paxXattr = "SCHILY.xattr."
 
 // textACLs are the records of GNU tar --acls, which name users of the system that
 // wrote them, and the attributes that say the same in numbers.
-var textACLs = map[string]string{"SCHILY.acl.access": aclAccess, "SCHILY.acl.default": aclDefault}
+var textACLs = map[string]string{"SCHILY.acl.access": idmap.ACLAccess, "SCHILY.acl.default": idmap.ACLDefault}
 
 func (a *applier) metadata(h *tar.Header) (m meta, err error) {
-	if m.uid, err = a.ids.users.of(int64(h.Uid)); err != nil {
+	if m.uid, err = idmap.User(a.ids, int64(h.Uid)); err != nil {
 		return m, err
 	}
-	if m.gid, err = a.ids.groups.of(int64(h.Gid)); err != nil {
+	if m.gid, err = idmap.Group(a.ids, int64(h.Gid)); err != nil {
 		return m, err
 	}
 	m.mode = uint32(h.Mode & 0o7777)
@@ -75,14 +76,14 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 		if err != nil {
 			return err
 		}
-		mapped, err := a.ids.xattr(name, []byte(value))
+		mapped, err := idmap.Xattr(a.ids, name, []byte(value))
 		if err != nil {
 			return fmt.Errorf("extended attribute %s: %w", quote(name), err)
 		}
 		m.xattrs = append(m.xattrs, attribute{stored, mapped})
 	}
 	slices.SortFunc(m.xattrs, func(x, y attribute) int {
-		if last := (x.name == capabilities); last != (y.name == capabilities) {
+		if last := (x.name == idmap.Capabilities); last != (y.name == idmap.Capabilities) {
 			if last {
 				return +1
 			}
@@ -98,7 +99,7 @@ func (a *applier) wants(name string) bool {
 	case XattrsNone:
 		return false
 	case XattrsOCI:
-		return name == capabilities
+		return name == idmap.Capabilities
 	}
 	return !diff.IgnoresXattr(name)
 }
@@ -181,7 +182,7 @@ func (a *applier) setDir(d *dir, m meta) error {
 		return err
 	}
 	for _, x := range m.xattrs {
-		if x.name == aclDefault {
+		if x.name == idmap.ACLDefault {
 			d.inherits = true
 		}
 	}

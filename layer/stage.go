@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/scratch"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
@@ -20,7 +21,7 @@ const stagePrefix = ".overlaydiff-apply-"
 // it, else the target itself.
 type stage struct {
 	target  string
-	ids     idMappings
+	ids     diff.IDMap
 	fd      int  // of the tree's root
 	fresh   bool // nothing was in it
 	touched bool // the caller is about to change something
@@ -28,7 +29,7 @@ type stage struct {
 	scratch *scratch.Dir // nil: in place
 }
 
-func openStage(target string, ids idMappings) (*stage, error) {
+func openStage(target string, ids diff.IDMap) (*stage, error) {
 	s := &stage{fd: -1, ids: ids}
 	var err error
 	if s.target, err = resolve(target); err != nil {
