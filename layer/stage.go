@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/scratch"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
@@ -130,8 +131,8 @@ func (s *stage) tree() string { return s.scratch.Path() + "/tree" }
 // newRoot gives the root that no entry may describe the metadata of a missing
 // directory.
 func (s *stage) newRoot(fd int) error {
-	uid, uerr := s.ids.users.of(0)
-	gid, gerr := s.ids.groups.of(0)
+	uid, uerr := idmap.User(s.ids, 0)
+	gid, gerr := idmap.Group(s.ids, 0)
 	if err := errors.Join(uerr, gerr); err != nil {
 		return err
 	}
