@@ -38,15 +38,15 @@ func (m *memo[T]) get(read func() (T, error)) (value T, err error) {
 	return m.value, nil
 }
 
-// probe looks at name in dir.
-func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
+// probe looks at name in dir, which is in a layer or, for layer 0, in the index.
+func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) {
 	for _, p := range l.probes.all[:l.probes.used] {
 		if p.ref.Dir == dir && p.ref.Name == name {
 			return p, nil
 		}
 	}
 	p := l.probes.new()
-	p.ref.Dir, p.ref.Name = dir, name
+	p.ref.Dir, p.ref.Name, p.ref.Lens = dir, name, l.lenses[layer]
 	if err := dir.Use(func(fd int) error { return p.look(l.marks, fd) }); err != nil {
 		return nil, l.drop(err)
 	}
@@ -66,8 +66,10 @@ func (p *probe) look(marks *whiteout.Namespace, fd int) error {
 		return hidden(dir, name)
 	}
 	var err error
-	p.whiteout, err = isWhiteout(marks, fd, name, &p.ref.Stat)
-	return dir.WrapXattr(marks.Whiteout, name, err)
+	if p.whiteout, err = isWhiteout(marks, fd, name, &p.ref.Stat); err != nil || p.whiteout {
+		return dir.WrapXattr(marks.Whiteout, name, err)
+	}
+	return p.ref.Show(fd)
 }
 
 // drop forgets the last probe, which failed with err.
@@ -148,7 +150,7 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 
 // isMetacopy is [probe.isMetacopy] of what was found already.
 func (l *lookup) isMetacopy(h *hit) (bool, error) {
-	p, err := l.probe(h.ref.Dir, h.ref.Name)
+	p, err := l.probe(h.layer, h.ref.Dir, h.ref.Name)
 	if err != nil {
 		return false, err
 	}

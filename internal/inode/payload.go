@@ -8,7 +8,6 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
-	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Payload reads an inode for who carries it elsewhere: a [diff.Payload].
@@ -28,7 +27,7 @@ func Raced(err error) error {
 // Again implements [diff.Payload].
 func (p *Payload) Again() (diff.Entry, diff.Payload, error) {
 	now := *p
-	if err := now.Ref.Dir.Stat(now.Ref.Name, sys.StatAll, &now.Ref.Stat); err != nil {
+	if err := now.Ref.Reload(); err != nil {
 		return diff.Entry{}, nil, Raced(err)
 	}
 	return now.Ref.Entry(), &now, nil

@@ -30,6 +30,9 @@ type Stat struct {
 	Size         int64
 	Blocks       int64 // of 512 bytes
 	Mtime, Ctime Timespec
+	// Mount is the id of the mount that was asked (5.8), 0 before. One inode may show
+	// other owners on another mount: that may be id-mapped.
+	Mount uint64
 	// MountRoot: something is mounted here and hides the inode of the tree (5.8).
 	MountRoot bool
 }
@@ -77,12 +80,13 @@ func StatAt(dirfd int, name string, mask int, st *Stat) error {
 		Size: int64(x.Size), Blocks: int64(x.Blocks),
 		Mtime:     Timespec{x.Mtime.Sec, x.Mtime.Nsec},
 		Ctime:     Timespec{x.Ctime.Sec, x.Ctime.Nsec},
+		Mount:     x.Mnt_id,
 		MountRoot: x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
 	}
 	return nil
 }
 
-// UsageAt is [StatAt] for measuring: it leaves times and MountRoot unset. The
+// UsageAt is [StatAt] for measuring: it leaves times, Mount and MountRoot unset. The
 // older calls that it makes are a tenth cheaper than statx.
 func UsageAt(dirfd int, name string, st *Stat) error {
 	var c cname
