@@ -218,6 +218,7 @@ func (o Options) data() string {
 // /proc/self/fd/N need no escapes.
 type layerFDs struct {
 	opener diff.Opener // opens the directories; nil: their paths are followed
+	mapper mapper
 	files  []*os.File
 }
 
@@ -230,6 +231,9 @@ func (l *layerFDs) open(path string) (string, error) {
 			remedy = "raise the limit of open files, ulimit -n"
 		}
 		return "", pathError("open the layer", path, errno, remedy)
+	}
+	if err == nil {
+		f, err = l.mapper.mapped(f, path)
 	}
 	if err != nil {
 		return "", err
@@ -255,6 +259,7 @@ func (l *layerFDs) close() {
 		f.Close()
 	}
 	l.files = nil
+	l.mapper.close()
 }
 
 func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

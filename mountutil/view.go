@@ -80,7 +80,7 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 		return nil, err
 	}
 	opts.Lower, opts.Data = lower, s.Data
-	return openDetached(op+" of "+diff.QuotePath(lower[0]), s.Opener, opts)
+	return openDetached(op+" of "+diff.QuotePath(lower[0]), s, opts)
 }
 
 // checkTrusted returns an error if a mount would not heed the marks of trusted.*.
@@ -119,7 +119,8 @@ func OpenReplay(ctx context.Context, s diff.Stack, upper, work string) (*Tree, e
 	opts.Generic = []string{"nosuid", "nodev", "noexec"}
 	opts.Fsync = "volatile" // nobody needs it after a crash
 	opts.Lower, opts.Data, opts.Upper, opts.Work = s.Lower, s.Data, upper, work
-	return openDetached(op, outside{s, []string{upper, work}}, opts)
+	s.Opener = outside{s, []string{upper, work}}
+	return openDetached(op, s, opts)
 }
 
 // outside is the opener of a stack and of directories that do not belong to it.
@@ -140,10 +141,12 @@ func (o outside) Open(path string) (*os.File, error) {
 // no namespace. It does so in a mount namespace that lives only for this: nobody
 // else ever sees the mount, and a kill at any moment leaves neither a mount nor
 // a temporary directory.
-func openDetached(op string, opener diff.Opener, opts Options) (t *Tree, err error) {
+//
+// The directories in opts are opened as s says, and show the owners that it says.
+func openDetached(op string, s diff.Stack, opts Options) (t *Tree, err error) {
 	err = InOwnNamespace(op, func() error {
 		// Opened here, since a layer must be in the mounter's namespace.
-		fds := layerFDs{opener: opener}
+		fds := layerFDs{opener: s.Opener, mapper: mapper{owners: s.Owners}}
 		defer fds.close()
 		for _, upper := range []bool{false, true} {
 			if err := opts.byDescriptors(&fds, upper); err != nil {
@@ -151,6 +154,9 @@ func openDetached(op string, opener diff.Opener, opts Options) (t *Tree, err err
 			}
 		}
 		point := os.TempDir() // any directory: here it is covered for nobody
+		if err := fds.mapper.attach(point); err != nil {
+			return err
+		}
 		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
 			empty, err := mountEmpty(point)
 			if err != nil {
