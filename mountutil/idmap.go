@@ -14,11 +14,10 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
-// mapper makes id-mapped copies of the mounts of layers.
+// mapper makes id-mapped mounts of layers.
 type mapper struct {
 	owners map[string]diff.IDMap // by path of the layer
 	made   []userNamespace
-	copies []*os.File // closed by who got them
 }
 
 type userNamespace struct {
@@ -26,40 +25,24 @@ type userNamespace struct {
 	file *os.File
 }
 
-// mapped returns dir, which has the path in the stack, or instead an id-mapped copy of
-// it, which must be attached before it can be a layer.
-func (m *mapper) mapped(dir *os.File, path string) (*os.File, error) {
-	ids := m.owners[path]
-	if ids.IsZero() {
-		return dir, nil
+// maps reports whether the owners in the layer at path are shown in another way than they
+// are stored.
+func (m *mapper) maps(path string) bool { return !m.owners[path].IsZero() }
+
+// set maps the owners of a detached mount of the layer at path.
+func (m *mapper) set(tree *os.File, path string) error {
+	ns, err := m.namespace(m.owners[path])
+	if err == nil {
+		err = sys.MapIDs(int(tree.Fd()), int(ns.Fd()))
 	}
-	defer dir.Close()
-	ns, err := m.namespace(ids)
-	if err != nil {
-		return nil, unmapped(path, err)
-	}
-	fd, err := sys.IDMappedCopy(int(dir.Fd()), int(ns.Fd()))
-	if err != nil {
-		return nil, unmapped(path, err)
-	}
-	clone := os.NewFile(uintptr(fd), path)
-	m.copies = append(m.copies, clone)
-	return clone, nil
+	return cannotMap(path, err)
 }
 
-// attach mounts the copies at point, one over the other: an overlay accepts layers in its
-// mounter's namespace only. No path leads to point's own content any more.
-func (m *mapper) attach(point string) error {
-	for _, c := range m.copies {
-		if err := sys.Attach(int(c.Fd()), point); err != nil {
-			return mountError("attach the id-mapped layer "+diff.QuotePath(c.Name()), err)
-		}
+// cannotMap says why a layer can't be shown with the owners that the overlay shows.
+func cannotMap(path string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
-}
-
-// unmapped says why a layer can't be shown with the owners that the overlay shows.
-func unmapped(path string, err error) error {
 	reason := err.Error()
 	switch {
 	case errors.Is(err, unix.ENOSYS):

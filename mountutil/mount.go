@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Mounted is an overlay that [Mount] mounted.
@@ -165,7 +166,7 @@ func (o Options) blame(err error) error {
 		return err
 	}
 	for _, path := range slices.Concat(o.Lower, o.Data, []string{o.Upper, o.Work}) {
-		if path != "" && firstDir([]string{path}) == "" {
+		if st, e := statPath(path); path != "" && (e != nil || !st.isDir()) {
 			return pathError("mount the layer", path, errno, "name a directory that exists")
 		}
 	}
@@ -220,11 +221,13 @@ type layerFDs struct {
 	opener diff.Opener // opens the directories; nil: their paths are followed
 	mapper mapper
 	files  []*os.File
+	// detached are those files that have to be mounted before they can be a layer.
+	detached []*os.File
 }
 
 // open returns the name under which the kernel finds the directory path.
 func (l *layerFDs) open(path string) (string, error) {
-	f, err := openIn(l.opener, path)
+	f, detached, err := l.openFile(path)
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		remedy := "name a directory that exists"
 		if errno == unix.EMFILE {
@@ -232,14 +235,57 @@ func (l *layerFDs) open(path string) (string, error) {
 		}
 		return "", pathError("open the layer", path, errno, remedy)
 	}
-	if err == nil {
-		f, err = l.mapper.mapped(f, path)
+	if err == nil && l.mapper.maps(path) {
+		f, err = l.mapped(f, path, detached)
+		detached = true
 	}
 	if err != nil {
 		return "", err
 	}
 	l.files = append(l.files, f)
+	if detached {
+		l.detached = append(l.detached, f)
+	}
 	return fdPath(int(f.Fd())), nil
+}
+
+func (l *layerFDs) openFile(path string) (f *os.File, detached bool, err error) {
+	if p, ok := l.opener.(detacher); ok {
+		if f, ok, err := p.detached(path); ok {
+			return f, true, err
+		}
+	}
+	f, err = openIn(l.opener, path)
+	return f, false, err
+}
+
+// mapped returns a detached mount that shows the owners of a layer as the stack says, and
+// closes f unless it is that mount.
+func (l *layerFDs) mapped(f *os.File, path string, detached bool) (*os.File, error) {
+	if !detached {
+		tree, err := sys.CopyMount(int(f.Fd()))
+		f.Close()
+		if err != nil {
+			return nil, cannotMap(path, err)
+		}
+		f = os.NewFile(uintptr(tree), path)
+	}
+	if err := l.mapper.set(f, path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// attach mounts what is in no namespace in the calling thread's, at point: overlayfs takes
+// no other layers. It is called when all is open: from then on point is covered.
+func (l *layerFDs) attach(point string) error {
+	for _, f := range l.detached {
+		if err := unix.MoveMount(int(f.Fd()), "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return mountError("mount the layer "+diff.QuotePath(f.Name()), err)
+		}
+	}
+	return nil
 }
 
 func (l *layerFDs) openAll(paths []string) ([]string, error) {

@@ -36,14 +36,17 @@ func IDMapped(tb testing.TB, fs FS, source, ids string) (point string) {
 		tb.Fatal(err)
 	}
 	defer dir.Close()
-	tree, err := sys.IDMappedCopy(int(dir.Fd()), int(namespace.Fd()))
+	tree, err := sys.CopyMount(int(dir.Fd()))
+	if err == nil {
+		defer sys.Close(tree)
+		err = sys.MapIDs(tree, int(namespace.Fd()))
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL): // the kernel, the file system
 		Absent(tb, fs, IDMaps)
 	case err != nil:
 		tb.Fatalf("map the ids of %s: %v", source, err)
 	}
-	defer sys.Close(tree)
 	point, err = os.MkdirTemp("", "mapped")
 	if err != nil {
 		tb.Fatal(err)
