@@ -85,6 +85,9 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 
 // checkTrusted returns an error if a mount would not heed the marks of trusted.*.
 func checkTrusted(op string, f diff.Features) error {
+	if f.Fuse {
+		return &diff.UnsupportedError{Op: op, Reason: "fuse-overlayfs marks deleted files, owners and modes in ways of its own, which the kernel does not know: compare natively"}
+	}
 	if f.UserXattr {
 		return nil
 	}

@@ -192,7 +192,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = n.names(ctx, w.everywhere())
+		names, err = w.names(ctx, &n)
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -260,15 +260,15 @@ func (w *walk) lookup() *lookup {
 // names returns the names at which the views can differ, in order. If both
 // take the same directories of the lower layers, only what the upper names can,
 // unless all are asked for.
-func (n *node) names(ctx context.Context, all bool) ([]name, error) {
+func (w *walk) names(ctx context.Context, n *node) ([]name, error) {
 	lists := make([][]sys.Dirent, 1) // the upper directory's, if there is one
 	var err error
 	if n.new.upper != nil {
-		if lists[0], err = n.new.upper.List(ctx); err != nil {
+		if lists[0], err = w.list(ctx, n.new.upper); err != nil {
 			return nil, err
 		}
 	}
-	if !all && sameParts(n.old, n.new.lowers) {
+	if !w.everywhere() && sameParts(n.old, n.new.lowers) {
 		return union(lists), nil
 	}
 	lowers := slices.Clone(n.old)
@@ -278,13 +278,22 @@ func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 		}
 	}
 	for _, p := range lowers {
-		list, err := p.dir.List(ctx)
+		list, err := w.list(ctx, p.dir)
 		if err != nil {
 			return nil, err
 		}
 		lists = append(lists, list)
 	}
 	return union(lists), nil
+}
+
+// list lists a directory of a layer: the names in it, and those that it deletes.
+func (w *walk) list(ctx context.Context, dir *fswalk.Dir) ([]sys.Dirent, error) {
+	list, err := dir.List(ctx)
+	if err != nil || !w.marks.Fuse {
+		return list, err
+	}
+	return fuseNames(list), nil
 }
 
 // attempt is [inode.Attempt] for reads that may fail with a [MarkError]. That is

@@ -203,6 +203,7 @@ func (d *containerd) layer(ctx context.Context, k snapshotKey) (Layer, string, e
 // fill finds the layers of the container whose own snapshot is k.
 func (d *containerd) fill(ctx context.Context, c *Container, m mounter, k snapshotKey) error {
 	c.Fuse = k.snapshotter == "fuse-overlayfs"
+	m.fuse = c.Fuse
 	rw, parent, err := d.layer(ctx, k)
 	if err != nil {
 		return err

@@ -142,7 +142,9 @@ func (d *docker) layers(ctx context.Context, c *Container, driver string) error 
 	if c.Init.Dir != "" {
 		lower = slices.Insert(lower, 0, c.Init.Dir)
 	}
-	c.Stack = d.stack(c.RW.Dir, lower)
+	m := d.mounter
+	m.fuse = c.Fuse
+	c.Stack = m.stack(c.RW.Dir, lower)
 	return nil
 }
 

@@ -67,6 +67,7 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.fuse = fuse
 	homes := []string{filepath.Join(s.Root, "overlay")}
 	for _, store := range s.ImageStores {
 		homes = append(homes, filepath.Join(store, "overlay"))

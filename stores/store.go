@@ -129,6 +129,7 @@ var remapped = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 type mounter struct {
 	options  mountutil.Options
 	defaults mountutil.Defaults
+	fuse     bool // fuse-overlayfs mounts, not the kernel
 }
 
 // mounter takes a store that is not root's to be mounted within a user
@@ -159,7 +160,11 @@ func (s Store) mounter() (mounter, error) {
 func (m mounter) stack(upper string, lower []string) diff.Stack {
 	m.options.Lower, m.options.Data = lower, nil
 	m.options.Upper, m.options.Work = upper, filepath.Join(filepath.Dir(upper), "work")
-	return m.options.Stack(m.defaults)
+	s := m.options.Stack(m.defaults)
+	if m.fuse {
+		s.Features = diff.Features{Fuse: true, UserXattr: s.Features.UserXattr}
+	}
+	return s
 }
 
 // inUserNamespace reports whether this process is in a user namespace other than

@@ -113,7 +113,10 @@ func (p Pair) xattrs(r *Ref, all bool) ([]xattr, error) {
 	list := make([]xattr, 0, len(names))
 	for _, name := range names {
 		x, ok := xattr{name, name}, true
-		if p.Visible != nil {
+		switch {
+		case r.Lens != nil && r.Lens.Visible != nil:
+			x.visible, ok = r.Lens.Visible(name)
+		case p.Visible != nil:
 			x.visible, ok = p.Visible(name)
 		}
 		if ok && (all || !diff.IgnoresXattr(x.visible)) {

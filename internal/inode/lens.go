@@ -15,6 +15,8 @@ type Lens struct {
 	// Override, unless nil, replaces what stands elsewhere: name in dirfd has an
 	// attribute that says owner and mode. It runs before ids are mapped.
 	Override func(dirfd int, name string, st *sys.Stat) error
+	// Visible, unless nil, is for this layer what [Pair.Visible] is for all.
+	Visible func(name string) (string, bool)
 }
 
 // Look fills in r.Stat as the view shows it. fd is the descriptor of r.Dir.

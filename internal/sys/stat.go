@@ -135,6 +135,19 @@ func IsOverlay(fd int) bool {
 	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
+// Exists reports whether dirfd has an entry of that name, whatever it is.
+func Exists(dirfd int, name string) (bool, error) {
+	var st Stat
+	switch err := StatAt(dirfd, name, StatInode, &st); err { //nolint:errorlint // sys returns it bare
+	case nil:
+		return true, nil
+	case syscall.ENOENT, syscall.ENAMETOOLONG:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
 // MajorMinor returns the parts of a device number.
 func MajorMinor(dev uint64) (major, minor int64) {
 	return int64(unix.Major(dev)), int64(unix.Minor(dev))
