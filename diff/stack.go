@@ -23,7 +23,7 @@ type Stack struct {
 	Mountpoint string
 	// Owners says, by path of a layer directory, how the mount maps the owners that are
 	// stored there: the layer is an id-mapped mount. Directories without an entry are
-	// shown as they are at their path. Only root can make such mounts again.
+	// shown as they are at their path. nil: nobody said how the layers are mapped.
 	Owners map[string]IDMap
 	// Container says what the container's ids are on the host; zero: they are the
 	// same, or it is not known.

@@ -2,12 +2,14 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 )
 
 // exporter makes entries of a layer of what an engine finds, in order.
@@ -121,6 +123,46 @@ func (x *exporter) reserved(path string) (bool, error) {
 	return true, nil
 }
 
+// unmapped reports whether an entry is left out because its owner has no mapping. If it
+// is not to be left out, the error comes when it is written.
+func (x *exporter) unmapped(it *diff.Item) (bool, error) {
+	if !x.opts.SkipUnmapped || x.ids.IsZero() {
+		return false, nil
+	}
+	e := it.Entry
+	if e.Type == 0 {
+		var err error
+		if e, _, err = it.Payload.Again(); err != nil {
+			return false, ignoreRaced(err)
+		}
+	}
+	_, errUser := idmap.User(x.ids, int64(e.UID))
+	_, errGroup := idmap.Group(x.ids, int64(e.GID))
+	err := errors.Join(errUser, errGroup)
+	if err == nil {
+		return false, nil
+	}
+	x.skip = it.Path
+	if !x.linking() {
+		x.result.Unmapped++
+		if x.opts.OnLack != nil {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.opts.OnLack(Lack{it.Path, 0, strings.ReplaceAll(err.Error(), "\n", ", ")})
+		}
+	}
+	return true, nil
+}
+
+// replaced deletes what the old view has at the path of an item that is left out: it is
+// gone, whatever is in its place.
+func (x *exporter) replaced(it *diff.Item) error {
+	if x.linking() || it.Kind != diff.Modify || it.Entry.Type == diff.Dir && it.What&diff.WhatType == 0 {
+		return nil
+	}
+	return x.whiteout(it.Path)
+}
+
 // directory takes a directory, which is written if it changed, or when something
 // in it is.
 func (x *exporter) directory(it *diff.Item, inOpaque bool) error {
@@ -128,6 +170,9 @@ func (x *exporter) directory(it *diff.Item, inOpaque bool) error {
 	if it.Kind != 0 || inOpaque {
 		if skip, err := x.reserved(it.Path); skip || err != nil {
 			return err
+		}
+		if out, err := x.unmapped(it); out || err != nil {
+			return errors.Join(err, x.replaced(it))
 		}
 	}
 	mark := x.opts.Opaque && it.Opaque && !inOpaque && !x.linking()
@@ -158,6 +203,9 @@ func (x *exporter) parents() (ok bool, err error) {
 			continue
 		}
 		if skip, err := x.reserved(d.item.Path); skip || err != nil {
+			return false, err
+		}
+		if out, err := x.unmapped(&d.item); out || err != nil {
 			return false, err
 		}
 		d.written = true
@@ -194,6 +242,9 @@ func (x *exporter) add(it *diff.Item) error {
 	}
 	if skip, err := x.reserved(it.Path); skip || err != nil {
 		return err
+	}
+	if out, err := x.unmapped(it); out || err != nil {
+		return errors.Join(err, x.replaced(it))
 	}
 	if ok, err := x.parents(); !ok {
 		return err

@@ -107,6 +107,9 @@ func exportError(path, what string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if no := (*idmap.UnmappedError)(nil); errors.As(err, &no) {
+		return &UnmappedError{Path: path, What: what, Kind: no.Kind, ID: no.ID}
+	}
 	return fmt.Errorf("export %s: %s: %w", diff.QuotePath(path), what, err)
 }
 

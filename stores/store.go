@@ -161,6 +161,7 @@ func (m mounter) stack(upper string, lower []string) diff.Stack {
 	m.options.Lower, m.options.Data = lower, nil
 	m.options.Upper, m.options.Work = upper, filepath.Join(filepath.Dir(upper), "work")
 	s := m.options.Stack(m.defaults)
+	s.Owners = map[string]diff.IDMap{}
 	if m.fuse {
 		s.Features = diff.Features{Fuse: true, UserXattr: s.Features.UserXattr}
 	}
