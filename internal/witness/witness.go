@@ -64,8 +64,10 @@ type Layer struct {
 	// search for a witness meets them by the way; there may be others.
 	Owners []Owner
 	// Copied is an entry that was copied up and has another owner now: somebody changed it,
-	// or the layer is id-mapped. Its Path is "" if there is none.
+	// or the layer is id-mapped. Its Path is "" if there is none, or if another entry was
+	// copied up with the owner that it has in the layer.
 	Copied Owner
+	kept   bool
 
 	fd    int
 	upper bool
@@ -91,8 +93,9 @@ const mostOwners = 64
 func (l *Layer) owner(path string, id, shown *sys.Identity) {
 	o := Owner{path, id.UID, id.GID, shown.UID, shown.GID}
 	if shown.Ctime != id.Ctime { // the mount shows the owner of the copy
-		if o.UID != o.ShownUID || o.GID != o.ShownGID {
-			l.Copied = o
+		l.kept = l.kept || o.UID == o.ShownUID && o.GID == o.ShownGID
+		if l.Copied = o; l.kept {
+			l.Copied = Owner{}
 		}
 		return
 	}
