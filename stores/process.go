@@ -26,7 +26,7 @@ func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.EINVAL): // EINVAL: a zombie
 		c.State = Exited
 		return
-	case err == nil && c.RW.Dir != "" && !c.runs(string(table), defaults):
+	case err == nil && c.RW.Dir != "" && !c.runs(string(table), defaults) && !c.owns(pid):
 		c.State = Exited
 		return
 	}
@@ -52,6 +52,14 @@ func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
 		c.Stack.Features, c.Stack.Unknown = live.Features, live.Unknown
 	}
 	return true
+}
+
+// owns reports whether a process is in a control group of the container's, which every
+// runtime names by the container's id. Its root may be another directory than the layer in
+// the store all the same: that of --rootfs.
+func (c *Container) owns(pid int) bool {
+	groups, err := readFile("/proc/"+strconv.Itoa(pid)+"/cgroup", maxObject)
+	return err == nil && len(c.ID) >= 12 && strings.Contains(string(groups), c.ID)
 }
 
 // layerName returns the name of the directory that has an upper directory: the

@@ -188,11 +188,7 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 	found, notFound := node.Resolve(ctx, f.root, arg)
 	switch {
 	case notFound == nil:
-		if err := hasLayers(found); err != nil {
-			return found, err
-		}
-		found.Stack, err = node.Running(ctx, found)
-		return found, err
+		return found, hasLayers(found)
 	case !errors.Is(notFound, fs.ErrNotExist):
 		return found, notFound
 	case errors.Is(err, fs.ErrNotExist):

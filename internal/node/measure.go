@@ -116,7 +116,7 @@ func (m *measurer) rootFs(ctx context.Context, one *Measured) {
 	if !known || m.Rule.MeasuresLayers {
 		image = 0
 		for _, l := range one.Layers {
-			n, err := m.layer(ctx, l.Dir, one.Stack.Features)
+			n, err := m.layer(ctx, l.Dir, one.Stack)
 			if err != nil {
 				one.RootFsErr = fmt.Errorf("measure a layer of the image: %w", err)
 				return
@@ -127,12 +127,12 @@ func (m *measurer) rootFs(ctx context.Context, one *Measured) {
 	one.SizeRootFs = m.Rule.RootFs(one.SizeRw, image)
 }
 
-func (m *measurer) layer(ctx context.Context, dir string, f diff.Features) (int64, error) {
+func (m *measurer) layer(ctx context.Context, dir string, of diff.Stack) (int64, error) {
 	m.mu.Lock()
 	once := m.layers[dir]
 	if once == nil {
 		once = sync.OnceValues(func() (int64, error) {
-			u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: dir, Features: f}, overlaydiff.Options{})
+			u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: dir, Features: of.Features, Opener: of.Opener}, overlaydiff.Options{})
 			return m.Rule.Rw(u), err
 		})
 		m.layers[dir] = once

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"syscall"
 	"time"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
@@ -43,7 +43,12 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 			errs = append(errs, err)
 		}
 		for _, c := range containers {
+			word := c.Stack.Upper
+			hold(ctx, &c, overlays)
 			l.add(c)
+			if at, ok := l.paths[c.Stack.Upper]; ok && word != "" {
+				l.paths[word] = at // as the mount table has it
+			}
 		}
 	}
 	for _, c := range l.mounts(ctx, overlays) {
@@ -82,8 +87,11 @@ type lister struct {
 }
 
 func (l *lister) add(c stores.Container) {
+	if errors.As(c.Err, new(*mountutil.OwnersError)) { // sizes don't depend on owners
+		c.Err = nil
+	}
 	if upper := c.Stack.Upper; upper != "" {
-		i, ok := upperInode(upper)
+		i, ok := upperInode(c.Stack)
 		if ok && l.uppers[i] {
 			return
 		}
@@ -93,8 +101,13 @@ func (l *lister) add(c stores.Container) {
 	l.list = append(l.list, c)
 }
 
-func upperInode(path string) (inode, bool) {
-	info, err := os.Stat(path)
+func upperInode(s diff.Stack) (inode, bool) {
+	f, err := mountutil.Open(s, s.Upper)
+	if err != nil {
+		return inode{}, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return inode{}, false
 	}
@@ -114,6 +127,9 @@ func Resolve(ctx context.Context, root, nameOrID string) (stores.Container, erro
 		return stores.Container{}, ctx.Err()
 	}
 	c, missing := stores.Resolve(ctx, found, nameOrID)
+	if missing == nil {
+		hold(ctx, &c, overlays)
+	}
 	if missing != nil && err != nil {
 		return c, fmt.Errorf("%w; and %w", missing, err)
 	}

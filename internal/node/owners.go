@@ -5,7 +5,6 @@ package node
 import (
 	"context"
 	"errors"
-	"os"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
@@ -25,7 +24,7 @@ func WithOwners(ctx context.Context, root string, s diff.Stack, err error) (diff
 	for _, store := range found {
 		list, _ := store.Containers(ctx)
 		for _, c := range list {
-			if c.Stack.Owners != nil && sameDir(s, s.Upper, c.Stack.Upper) {
+			if c.Stack.Owners != nil && sameDir(s, s.Upper, c.Stack, c.Stack.Upper) {
 				return Prove(s, c.Stack)
 			}
 		}
@@ -44,7 +43,7 @@ func Prove(live, said diff.Stack) (diff.Stack, error) {
 	}
 	for _, path := range append([]string{live.Upper}, live.Lower...) {
 		for at, ids := range said.Owners {
-			if sameDir(live, path, at) {
+			if sameDir(live, path, said, at) {
 				live.Owners[path] = ids
 			}
 		}
@@ -53,34 +52,6 @@ func Prove(live, said diff.Stack) (diff.Stack, error) {
 		live.Container = said.Container
 	}
 	return live, mountutil.CheckOwners(live)
-}
-
-// sameDir reports whether the directory of a stack is the one at a path.
-func sameDir(s diff.Stack, dir, path string) bool {
-	f, err := mountutil.Open(s, dir)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	a, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	b, err := os.Stat(path)
-	return err == nil && os.SameFile(a, b)
-}
-
-// Running returns the stack of a container whose layers are id-mapped. While it runs, what
-// its store says is held against what its root directory shows.
-func Running(ctx context.Context, c stores.Container) (diff.Stack, error) {
-	if c.PID == 0 || c.Stack.Features.Fuse || len(c.Stack.Owners) == 0 {
-		return c.Stack, nil
-	}
-	live, err := mountutil.StackOfProcess(ctx, c.PID)
-	if err == nil || errors.As(err, new(*mountutil.OwnersError)) {
-		return Prove(live, c.Stack)
-	}
-	return c.Stack, err
 }
 
 // CheckLive returns an error if the upper directory of a stack is that of an overlay which
@@ -108,7 +79,7 @@ func CheckLive(ctx context.Context, s diff.Stack) error {
 			continue
 		}
 		for _, lower := range s.Lower {
-			if sameDir(live, owners.Layer, lower) {
+			if sameDir(live, owners.Layer, s, lower) {
 				return err
 			}
 		}
