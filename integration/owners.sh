@@ -95,10 +95,10 @@ owners_podman() {
 }
 owners_docker() {
   mkdir -p "$node/run" "$node/etc"
+  chmod 711 "$work" # for the remapped root
   daemon "$work/docker.log" "$node/run/docker.sock" dockerd --data-root "$node/var/lib/docker" --exec-root "$node/run/docker" --userns-remap default \
     --pidfile "$node/run/docker.pid" --host "unix://$node/run/docker.sock" --iptables=false --ip6tables=false --bridge=none --storage-driver overlay2
   for _ in $(seq 100); do docker_cmd version >/dev/null 2>&1 && break; sleep 0.1; done
-  chmod 711 "$work" # for the remapped root
   cp /etc/subuid /etc/subgid "$node/etc/"
   load_docker
   OPTS=(-d)
