@@ -102,15 +102,15 @@ owners_docker() {
   cp /etc/subuid /etc/subgid "$node/etc/"
   load_docker
   OPTS=(-d)
-  run_docker t /bin/sh -c "$keep" >/dev/null
+  run_docker t1 /bin/sh -c "$keep" >/dev/null
   sleep 1
   again() {
     docker_cmd load -q -i "$work/top.tar" >/dev/null
     docker_cmd run --rm --network none localhost/overlaydiff/top:1 "$@"
   }
-  check "docker userns-remap" t "docker_cmd exec t" again
+  check "docker userns-remap" t1 "docker_cmd exec t1" again
   # The layer that the daemon makes of it.
-  docker_cmd commit t overlaydiff/commit:1 >/dev/null
+  docker_cmd commit t1 overlaydiff/commit:1 >/dev/null
   rm -rf "$work/commit"
   mkdir "$work/commit"
   docker_cmd save overlaydiff/commit:1 | tar -C "$work/commit" -xf -
@@ -118,8 +118,8 @@ owners_docker() {
   list() { tar --numeric-owner -tvf "$1" | awk '$6 ~ /^(var|dir|etc\/changed)/ { print $1, $2, $6 }' | sort; }
   kept() { list "$1" | grep -vE '/$|var/www/page$|dir/sub/above$'; } # which docker carries for their copy-up
   equal "docker commit" "$(kept "$work/commit/$last")" "$(kept "$work/layer.tar")"
-  docker_cmd kill t >/dev/null
-  check "docker userns-remap, stopped" t "true" ""
+  docker_cmd kill t1 >/dev/null
+  check "docker userns-remap, stopped" t1 "true" ""
 }
 owners_containerd() {
   start_containerd

@@ -339,7 +339,7 @@ func (s *search) dir(fd, merged int, path string, depth int) string {
 		}
 		return s.names > 0
 	})
-	if err != nil || found != "" {
+	if err != nil {
 		return found
 	}
 	for _, name := range dirs {
