@@ -27,7 +27,7 @@ var idMaps = []string{
 	"0:100000:65536",
 	"0:1000:1,1:200000:999,1000:0:1,1001:300000:1000", // the container's 1000 is the host's root
 	"0:1:2000",            // overlaps with the host's
-	"0:0:1,1:100000:1000", // root is root
+	"0:0:1,1:100000:1001", // root is root
 	"0:400000:1001,1001:9:1",
 }
 
