@@ -24,6 +24,17 @@ const (
 	Naive  Choice = "naive"
 )
 
+// Owners says whose user and group ids are written and told.
+type Owners string
+
+// The choices. The zero value means OwnersContainer.
+const (
+	// OwnersContainer: the container's ids, 0 for its root, where the stack knows them
+	// ([diff.Stack.Container]), else the host's.
+	OwnersContainer Owners = "container"
+	OwnersHost      Owners = "host" // as a program outside of the container sees them
+)
+
 // Options of a diff. The zero value is right for most callers.
 type Options struct {
 	Engine Choice
@@ -44,6 +55,9 @@ type Options struct {
 	Snapshots bool
 	// Workers is how many goroutines read directories; 0 means one a CPU.
 	Workers int
+	// Owners says whose ids Export, Verify and Explain write; "" means
+	// [OwnersContainer]. The entries of Changes always have the host's.
+	Owners Owners
 }
 
 // Diff is an opened comparison of an old and a new view. It is safe for

@@ -85,6 +85,7 @@ func (d *Diff) Verify(ctx context.Context, opts VerifyOptions) (v Verified, err 
 		return v, fmt.Errorf("verify: %w", err)
 	}
 	v.Differences, v.Inexpressible = []Difference{}, []Difference{} // in JSON, lists
+	opts.Export = d.owned(opts.Export)
 	r := &replay{Diff: d, opts: opts, out: &v, ctx: ctx, lacks: map[string]diff.What{}}
 	return v, r.run(path)
 }

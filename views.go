@@ -77,10 +77,10 @@ func naiveTree(t *mountutil.Tree, name string) naive.Tree {
 
 // proofOf returns what the inode numbers of views of a stack prove.
 func proofOf(s diff.Stack) naive.Proof {
-	switch same, numbers := sameDevice(s); {
-	case !same:
+	switch on := mountsOf(s); {
+	case !on.sameDevice:
 		return naive.ProofNone
-	case !numbers:
+	case !on.numbers, !on.sameOwners: // a hard link may have another owner in another layer
 		return naive.ProofInode
 	case s.Features.Metacopy || len(s.Data) > 0: // where the data is depends on the name, too
 		return naive.ProofListedOnce
@@ -88,26 +88,33 @@ func proofOf(s diff.Stack) naive.Proof {
 	return naive.ProofListed
 }
 
-// sameDevice reports whether all layers are on one device. Then the inode numbers that
-// read-only overlays of them show are the layers' own. numbers tells whether that file
-// system has each number once.
-func sameDevice(s diff.Stack) (same, numbers bool) {
+// layerMounts is what the layers of a stack have in common.
+type layerMounts struct {
+	// sameDevice: the inode numbers that read-only overlays of them show are their own.
+	sameDevice bool
+	numbers    bool // that file system has each number once
+	sameOwners bool // one inode has one owner in all of them
+}
+
+func mountsOf(s diff.Stack) layerMounts {
 	var upper sys.Stat
+	on := layerMounts{sameDevice: true, sameOwners: true}
 	for i, dir := range append([]string{s.Upper}, s.Lower...) {
 		f, err := mountutil.Open(s, dir)
 		if err != nil {
-			return false, false
+			return layerMounts{}
 		}
 		var st sys.Stat
-		if err = sys.UsageAt(int(f.Fd()), "", &st); err == nil && i == 0 {
-			upper, numbers = st, sys.NumbersInodes(int(f.Fd()))
+		if err = sys.StatAt(int(f.Fd()), "", sys.StatAll, &st); err == nil && i == 0 {
+			upper, on.numbers = st, sys.NumbersInodes(int(f.Fd()))
 		}
 		f.Close()
 		if err != nil || st.Dev != upper.Dev {
-			return false, false
+			return layerMounts{}
 		}
+		on.sameOwners = on.sameOwners && st.Mount == upper.Mount && s.Owners[dir].Equal(s.Owners[s.Upper])
 	}
-	return true, numbers
+	return on
 }
 
 // trees opens the naive engine on two directory trees.

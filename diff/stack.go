@@ -21,6 +21,13 @@ type Stack struct {
 	// Mountpoint is a path at which the overlay is mounted now, "" if that is
 	// not known.
 	Mountpoint string
+	// Owners says, by path of a layer directory, how the mount maps the owners that are
+	// stored there: the layer is an id-mapped mount. Directories without an entry are
+	// shown as they are at their path. nil: nobody said how the layers are mapped.
+	Owners map[string]IDMap
+	// Container says what the container's ids are on the host; zero: they are the
+	// same, or it is not known.
+	Container IDMap
 	// Unknown has the mount options that overlaydiff does not know: they may
 	// change the meaning of the layers.
 	Unknown []string
@@ -58,6 +65,9 @@ type Features struct {
 	Index          bool // hard links of lower files are tied together by the index in the work directory
 	NFSExport      bool // every copied-up inode is indexed and checked against its origin
 	Verity         Verity
+	// Fuse: fuse-overlayfs reads the layers, not the kernel. Its marks and its
+	// stand-ins for owner and mode count, and none of the other features do.
+	Fuse bool
 }
 
 // Verity says whether the data of metacopy files must have the fs-verity digest

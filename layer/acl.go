@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 )
 
 // accessList is a POSIX access control list (acl(5)).
@@ -19,7 +21,7 @@ type aclItem struct {
 	name      string // of a user or group whose id the list does not have
 }
 
-// Tags of entries (include/uapi/linux/posix_acl.h), beside aclUser and aclGroup.
+// Tags of entries (include/uapi/linux/posix_acl.h), beside idmap.ACLUser and idmap.ACLGroup.
 const (
 	aclUserObj  = 0x01
 	aclGroupObj = 0x04
@@ -76,9 +78,9 @@ func parseACLItem(fields []string) (item aclItem, err error) {
 	}
 	switch item.tag {
 	case aclUserObj:
-		item.tag = aclUser
+		item.tag = idmap.ACLUser
 	case aclGroupObj:
-		item.tag = aclGroup
+		item.tag = idmap.ACLGroup
 	default:
 		return item, errors.New("it can't have a name")
 	}
@@ -98,14 +100,14 @@ func (l accessList) complete() (accessList, error) {
 	seen, mask := map[uint16]int{}, uint16(0)
 	for _, item := range l {
 		seen[item.tag]++
-		if item.tag&(aclUser|aclGroup|aclGroupObj) != 0 {
+		if item.tag&(idmap.ACLUser|idmap.ACLGroup|aclGroupObj) != 0 {
 			mask |= item.perm
 		}
 	}
 	if seen[aclUserObj] != 1 || seen[aclGroupObj] != 1 || seen[aclOther] != 1 || seen[aclMask] > 1 {
 		return nil, errors.New("it must have one entry each for the owner, the group and others")
 	}
-	if seen[aclMask] == 0 && seen[aclUser]+seen[aclGroup] > 0 {
+	if seen[aclMask] == 0 && seen[idmap.ACLUser]+seen[idmap.ACLGroup] > 0 {
 		l = append(l, aclItem{tag: aclMask, perm: mask, id: noACLID})
 	}
 	slices.SortStableFunc(l, func(a, b aclItem) int { return cmp.Or(cmp.Compare(a.tag, b.tag), cmp.Compare(a.id, b.id)) })
@@ -114,10 +116,10 @@ func (l accessList) complete() (accessList, error) {
 
 // decodeACL reads the value of an attribute.
 func decodeACL(value []byte) (l accessList, ok bool) {
-	if len(value) < aclHeader || (len(value)-aclHeader)%aclEntry != 0 || binary.LittleEndian.Uint32(value) != aclVersion {
+	if len(value) < idmap.ACLHeader || (len(value)-idmap.ACLHeader)%idmap.ACLEntry != 0 || binary.LittleEndian.Uint32(value) != idmap.ACLVersion {
 		return nil, false
 	}
-	for e := value[aclHeader:]; len(e) > 0; e = e[aclEntry:] {
+	for e := value[idmap.ACLHeader:]; len(e) > 0; e = e[idmap.ACLEntry:] {
 		l = append(l, aclItem{tag: binary.LittleEndian.Uint16(e), perm: binary.LittleEndian.Uint16(e[2:]) & 7, id: binary.LittleEndian.Uint32(e[4:])})
 	}
 	l, err := l.complete()
@@ -126,7 +128,7 @@ func decodeACL(value []byte) (l accessList, ok bool) {
 
 // encode makes the value of an attribute.
 func (l accessList) encode() []byte {
-	b := binary.LittleEndian.AppendUint32(nil, aclVersion)
+	b := binary.LittleEndian.AppendUint32(nil, idmap.ACLVersion)
 	for _, item := range l {
 		b = binary.LittleEndian.AppendUint16(b, item.tag)
 		b = binary.LittleEndian.AppendUint16(b, item.perm)
@@ -143,17 +145,19 @@ func (l accessList) without(gone func(aclItem) bool) (accessList, bool) {
 	left, mask := slices.Clone(l), l.mask()
 	some := false
 	for _, lost := range l {
-		if lost.tag != aclUser && lost.tag != aclGroup || !gone(lost) {
+		if lost.tag != idmap.ACLUser && lost.tag != idmap.ACLGroup || !gone(lost) {
 			continue
 		}
 		some = true
 		for i, item := range left {
-			if item.tag == aclOther || lost.tag == aclUser && item.tag&(aclGroup|aclGroupObj) != 0 {
+			if item.tag == aclOther || lost.tag == idmap.ACLUser && item.tag&(idmap.ACLGroup|aclGroupObj) != 0 {
 				left[i].perm &= lost.perm & mask
 			}
 		}
 	}
-	left = slices.DeleteFunc(left, func(item aclItem) bool { return (item.tag == aclUser || item.tag == aclGroup) && gone(item) })
+	left = slices.DeleteFunc(left, func(item aclItem) bool {
+		return (item.tag == idmap.ACLUser || item.tag == idmap.ACLGroup) && gone(item)
+	})
 	return left, some
 }
 
@@ -177,7 +181,7 @@ func (l accessList) minimal() (bits uint32, ok bool) {
 			bits |= uint32(item.perm&l.mask()) << 3
 		case aclOther:
 			bits |= uint32(item.perm)
-		case aclUser, aclGroup:
+		case idmap.ACLUser, idmap.ACLGroup:
 			return 0, false
 		}
 	}

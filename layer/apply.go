@@ -171,7 +171,7 @@ func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (App
 	if err := opts.check(); err != nil {
 		return Applied{}, err
 	}
-	st, err := openStage(dir, idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)})
+	st, err := openStage(dir, diff.IDMap{Users: opts.UIDs, Groups: opts.GIDs})
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(dir), err)
 	}
@@ -191,7 +191,7 @@ func ApplyAt(ctx context.Context, r io.Reader, dirfd int, name string, opts Appl
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(name), err)
 	}
-	st := &stage{target: name, fd: fd, ids: idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)}}
+	st := &stage{target: name, fd: fd, ids: diff.IDMap{Users: opts.UIDs, Groups: opts.GIDs}}
 	return st.apply(ctx, r, name, opts)
 }
 
@@ -234,7 +234,7 @@ func (o *ApplyOptions) check() error {
 type applier struct {
 	opts    ApplyOptions
 	marks   *whiteout.Namespace
-	ids     idMappings // to the host
+	ids     diff.IDMap // to the host
 	onto    bool       // the tree is on an overlay, which escapes marks
 	tree    *tree
 	ours    *names

@@ -2,12 +2,14 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 )
 
 // exporter makes entries of a layer of what an engine finds, in order.
@@ -17,7 +19,7 @@ type exporter struct {
 	output *output
 	onRace func(string) error
 
-	ids     idMappings
+	ids     diff.IDMap          // to the container
 	dirs    []parent            // those above the item at hand
 	written map[uint64]struct{} // hashes of the paths of directories that are in the layer
 	seed    maphash.Seed
@@ -41,7 +43,7 @@ type parent struct {
 func newExporter(ctx context.Context, opts diff.Options, o ExportOptions, out *output) *exporter {
 	x := &exporter{
 		opts: o, output: out, onRace: opts.OnRace, written: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
-		groups: map[diff.Inode]*group{}, stayed: stayed{}, ids: idMappings{toContainer("user", o.UIDs), toContainer("group", o.GIDs)},
+		groups: map[diff.Inode]*group{}, stayed: stayed{}, ids: diff.IDMap{Users: o.UIDs, Groups: o.GIDs}.Inverse(),
 	}
 	x.pipe = newPipe(ctx, x, out)
 	return x
@@ -136,6 +138,46 @@ func (x *exporter) reserved(path string) (bool, error) {
 	return true, nil
 }
 
+// unmapped reports whether an entry is left out because its owner has no mapping. If it
+// is not to be left out, the error comes when it is written.
+func (x *exporter) unmapped(it *diff.Item) (bool, error) {
+	if !x.opts.SkipUnmapped || x.ids.IsZero() {
+		return false, nil
+	}
+	e := it.Entry
+	if e.Type == 0 {
+		var err error
+		if e, _, err = it.Payload.Again(); err != nil {
+			return false, ignoreRaced(err)
+		}
+	}
+	_, errUser := idmap.User(x.ids, int64(e.UID))
+	_, errGroup := idmap.Group(x.ids, int64(e.GID))
+	err := errors.Join(errUser, errGroup)
+	if err == nil {
+		return false, nil
+	}
+	x.skip = it.Path
+	if x.pass == writing {
+		x.result.Unmapped++
+		if x.opts.OnLack != nil {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.opts.OnLack(Lack{it.Path, 0, strings.ReplaceAll(err.Error(), "\n", ", ")})
+		}
+	}
+	return true, nil
+}
+
+// replaced deletes what the old view has at the path of an item that is left out: it is
+// gone, whatever is in its place.
+func (x *exporter) replaced(it *diff.Item) error {
+	if x.pass != writing || it.Kind != diff.Modify || it.Entry.Type == diff.Dir && it.What&diff.WhatType == 0 {
+		return nil
+	}
+	return x.whiteout(it.Path)
+}
+
 // directory takes a directory, which is written if it changed, or when something
 // in it is.
 func (x *exporter) directory(it *diff.Item, inOpaque bool) error {
@@ -143,6 +185,9 @@ func (x *exporter) directory(it *diff.Item, inOpaque bool) error {
 	if it.Kind != 0 || inOpaque {
 		if skip, err := x.reserved(it.Path); skip || err != nil {
 			return err
+		}
+		if out, err := x.unmapped(it); out || err != nil {
+			return errors.Join(err, x.replaced(it))
 		}
 	}
 	mark := x.opts.Opaque && it.Opaque && !inOpaque && x.pass == writing
@@ -173,6 +218,9 @@ func (x *exporter) parents() (ok bool, err error) {
 			continue
 		}
 		if skip, err := x.reserved(d.item.Path); skip || err != nil {
+			return false, err
+		}
+		if out, err := x.unmapped(&d.item); out || err != nil {
 			return false, err
 		}
 		d.written = true
@@ -212,6 +260,9 @@ func (x *exporter) add(it *diff.Item) error {
 	}
 	if skip, err := x.reserved(it.Path); skip || err != nil {
 		return err
+	}
+	if out, err := x.unmapped(it); out || err != nil {
+		return errors.Join(err, x.replaced(it))
 	}
 	if ok, err := x.parents(); !ok {
 		return err

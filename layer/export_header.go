@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -106,11 +107,11 @@ func (x *exporter) own(h *tar.Header, e *entry) error {
 			Reason: "it has no id in this user namespace; run where it has one",
 		}
 	}
-	uid, err := x.ids.users.of(int64(e.UID))
+	uid, err := idmap.User(x.ids, int64(e.UID))
 	if err != nil {
 		return exportError(e.path, "owner", err)
 	}
-	gid, err := x.ids.groups.of(int64(e.GID))
+	gid, err := idmap.Group(x.ids, int64(e.GID))
 	h.Uid, h.Gid = int(uid), int(gid)
 	return exportError(e.path, "owner", err)
 }
@@ -120,6 +121,9 @@ func (x *exporter) own(h *tar.Header, e *entry) error {
 func exportError(path, what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if no := (*idmap.UnmappedError)(nil); errors.As(err, &no) {
+		return &UnmappedError{Path: path, What: what, Kind: no.Kind, ID: no.ID}
 	}
 	return fmt.Errorf("export %s: %s: %w", diff.QuotePath(path), what, err)
 }
@@ -145,7 +149,7 @@ func (x *exporter) xattrs(h *tar.Header, e *entry) error {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		value, err := x.ids.xattr(a.Name, a.Value)
+		value, err := idmap.Xattr(x.ids, a.Name, a.Value)
 		if err != nil {
 			return exportError(e.path, a.Name, err)
 		}
@@ -171,7 +175,7 @@ func unfit(name string) string {
 	switch {
 	case strings.Contains(name, "="):
 		return "in a layer a = ends the name"
-	case name == aclAccess || name == aclDefault:
+	case name == idmap.ACLAccess || name == idmap.ACLDefault:
 	case space != "user" && space != "trusted" && space != "security":
 		return "it is one of this file system only"
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -33,15 +34,15 @@ const paxXattr = "SCHILY.xattr."
 // paxACLs are the records in which GNU tar --acls, libarchive and star have access
 // control lists as text, and the attributes that say the same in numbers.
 var paxACLs = []struct{ record, attribute string }{
-	{"SCHILY.acl.access", aclAccess},
-	{"SCHILY.acl.default", aclDefault},
+	{"SCHILY.acl.access", idmap.ACLAccess},
+	{"SCHILY.acl.default", idmap.ACLDefault},
 }
 
 func (a *applier) metadata(h *tar.Header) (m meta, err error) {
-	if m.uid, err = a.ids.users.of(int64(h.Uid)); err != nil {
+	if m.uid, err = idmap.User(a.ids, int64(h.Uid)); err != nil {
 		return m, err
 	}
-	if m.gid, err = a.ids.groups.of(int64(h.Gid)); err != nil {
+	if m.gid, err = idmap.Group(a.ids, int64(h.Gid)); err != nil {
 		return m, err
 	}
 	m.left = &a.left
@@ -72,7 +73,7 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 		case !ok:
 		case !holdable(name) || !a.wants(name):
 			a.left.out(name)
-			if name == aclAccess {
+			if name == idmap.ACLAccess {
 				narrow(m, value)
 			}
 		default:
@@ -95,7 +96,7 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 		}
 	}
 	slices.SortFunc(m.xattrs, func(x, y attribute) int {
-		if last := (x.name == capabilities); last != (y.name == capabilities) {
+		if last := (x.name == idmap.Capabilities); last != (y.name == idmap.Capabilities) {
 			if last {
 				return +1
 			}
@@ -108,7 +109,7 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 
 // attribute adds an attribute, with the ids of this host.
 func (a *applier) attribute(m *meta, name, stored string, value []byte) error {
-	mapped, err := a.ids.xattr(name, value)
+	mapped, err := idmap.Xattr(a.ids, name, value)
 	if err != nil {
 		return fmt.Errorf("extended attribute %s: %w", quote(name), err)
 	}
@@ -120,7 +121,7 @@ func (a *applier) attribute(m *meta, name, stored string, value []byte) error {
 // and groups by a name without a number is left out: the names are those of another
 // system.
 func (a *applier) textACL(h *tar.Header, m *meta, record, name, text string) error {
-	if h.Typeflag == tar.TypeSymlink || name == aclDefault && h.Typeflag != tar.TypeDir {
+	if h.Typeflag == tar.TypeSymlink || name == idmap.ACLDefault && h.Typeflag != tar.TypeDir {
 		return nil // there is no such thing
 	}
 	list, err := parseACL(text)
@@ -132,7 +133,7 @@ func (a *applier) textACL(h *tar.Header, m *meta, record, name, text string) err
 	if some {
 		a.left.out(record)
 	}
-	if bits, ok := list.minimal(); ok && name == aclAccess {
+	if bits, ok := list.minimal(); ok && name == idmap.ACLAccess {
 		m.mode = m.mode&^0o777 | bits
 		return nil
 	}
@@ -173,7 +174,7 @@ func holdable(name string) bool {
 	case "user", "trusted", "security":
 		return rest != "" && len(name) <= mostAttribute
 	}
-	return name == aclAccess || name == aclDefault
+	return name == idmap.ACLAccess || name == idmap.ACLDefault
 }
 
 func (a *applier) wants(name string) bool {
@@ -181,7 +182,7 @@ func (a *applier) wants(name string) bool {
 	case XattrsNone:
 		return false
 	case XattrsOCI:
-		return name == capabilities
+		return name == idmap.Capabilities
 	}
 	return !diff.IgnoresXattr(name)
 }
@@ -266,7 +267,7 @@ func (a *applier) setDir(d *dir, m meta) error {
 		return err
 	}
 	for _, x := range m.xattrs {
-		if x.name == aclDefault {
+		if x.name == idmap.ACLDefault {
 			d.inherits = true
 		}
 	}

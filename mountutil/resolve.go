@@ -117,7 +117,7 @@ func (r *resolver) mountpoint(root *os.File) error {
 	if r.pid != 0 {
 		w = way{pid: r.pid, path: r.info.Mountpoint}
 	}
-	r.opener.dirs[r.path] = known{w, id}
+	r.opener.dirs[r.path] = known{way: w, id: id}
 	return nil
 }
 
@@ -141,15 +141,22 @@ func (r *resolver) find() (diff.Stack, error) {
 		r.stack.Lower, r.stack.Data, r.stack.Unproven = nil, nil, nil
 	}
 	r.stack.Opener = r.opener
+	if err == nil {
+		err = CheckOwners(r.stack)
+	}
 	return r.stack, err
 }
 
 // add notes where a directory of the stack is, and returns its name there.
-func (r *resolver) add(w way, id sys.Identity) string {
+func (r *resolver) add(w way, id sys.Identity, of *witness.Layer) string {
+	k := known{way: w, id: id}
+	if of != nil {
+		k.owners, k.copied = of.Owners, of.Copied
+	}
 	name := w.name()
 	for n := 2; ; n++ { // one path, two directories: one covers the other
 		if old, ok := r.opener.dirs[name]; !ok || old.id.SameInode(&id) {
-			r.opener.dirs[name] = known{w, id}
+			r.opener.dirs[name] = k
 			return name
 		}
 		name = fmt.Sprintf("%s (%d)", w.name(), n)
@@ -301,7 +308,7 @@ func (r *resolver) upper() error {
 		return err
 	}
 	r.mount.Keep(got.layer)
-	r.stack.Upper = r.add(got.way, got.layer.ID)
+	r.stack.Upper = r.add(got.way, got.layer.ID, got.layer)
 	return r.work(got)
 }
 
@@ -316,7 +323,7 @@ func (r *resolver) lowers() error {
 			r.doubtful = append(r.doubtful, len(r.mount.Layers()))
 		}
 		r.mount.Keep(got.layer)
-		r.stack.Lower[i] = r.add(got.way, got.layer.ID)
+		r.stack.Lower[i] = r.add(got.way, got.layer.ID, got.layer)
 	}
 	if r.mount.SameNumber() {
 		return nil
@@ -365,7 +372,7 @@ func (r *resolver) explain() error {
 			if got.doubt && !slices.Contains(r.doubtful, i) {
 				r.doubtful = append(r.doubtful, i)
 			}
-			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID)
+			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID, got.layer)
 		}
 	}
 	r.stack.Unproven = nil
@@ -442,7 +449,7 @@ func (r *resolver) data() error {
 		if err != nil {
 			return err
 		}
-		r.stack.Data[i] = r.add(got.way, got.layer.ID)
+		r.stack.Data[i] = r.add(got.way, got.layer.ID, nil)
 		if got.layer.Verdict != witness.Proven {
 			r.stack.Unproven = append(r.stack.Unproven, r.stack.Data[i])
 		}
@@ -466,7 +473,7 @@ func (r *resolver) work(upper found) error {
 			id, ok := r.isWork(int(dir.Fd()), upper.layer)
 			dir.Close()
 			if ok {
-				r.stack.Work = r.add(w, id)
+				r.stack.Work = r.add(w, id, nil)
 				return nil
 			}
 		}

@@ -70,6 +70,8 @@ func StackOfMount(ctx context.Context, path string) (diff.Stack, error) {
 // the container was mounted from, and then in that of the process: there, its
 // paths begin with /proc/PID/root and are valid as long as it runs.
 //
+// The ids of the process's user namespace are those of the container.
+//
 // Errors match [fs.ErrNotExist] if there is no such process and
 // [fs.ErrPermission] if it may not be looked at.
 func StackOfProcess(ctx context.Context, pid int) (diff.Stack, error) {
@@ -104,7 +106,13 @@ func StackInProcess(ctx context.Context, pid int, mountpoint string) (diff.Stack
 	case err != nil:
 		return diff.Stack{}, pathError("stat", t.path, err, "name the id of a running process")
 	}
-	return t.stack(ctx, proc+"/mountinfo", mountpoint)
+	s, err := t.stack(ctx, proc+"/mountinfo", mountpoint)
+	ids, idsErr := ProcessIDs(pid)
+	if idsErr != nil && err == nil {
+		err = fmt.Errorf("find the owners in the layers of %s: %w; run as root", t.name, idsErr)
+	}
+	s.Container = ids
+	return s, err
 }
 
 // target is what a stack is to be found for.

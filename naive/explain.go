@@ -84,7 +84,7 @@ func (f *found) next(name string) error {
 // Compare implements [inode.Views].
 func (v *explaining) Compare() (inode.Pair, diff.What, error) {
 	pair := v.walk.pair(v.ctx, v.old.ref, v.new.ref)
-	if v.old.ref.Same(v.new.ref) {
+	if v.old.ref.Equal(v.new.ref) {
 		return pair, 0, nil
 	}
 	what, err := pair.Compare()

@@ -236,7 +236,7 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		return change, nil, nil, err
 	}
 	change, err = inode.Classify(path, from, to, func() (diff.What, error) {
-		if from.Same(to) || v.walk.opts.Content != diff.ContentAlways && v.walk.proven(from, to) {
+		if from.Equal(to) || v.walk.opts.Content != diff.ContentAlways && v.walk.proven(from, to) {
 			return 0, nil
 		}
 		return v.walk.pair(v.ctx, from, to).Compare()
@@ -276,11 +276,11 @@ func (v *visit) lookup(dir *fswalk.Dir, listed *sys.Dirent) (*inode.Ref, error) 
 
 // proven reports whether both names are known to lead to one unmodified inode.
 func (e *Engine) proven(from, to *inode.Ref) bool {
-	if from.Same(to) {
+	if from.Equal(to) {
 		return true
 	}
 	a, b := from.Stat, to.Stat
-	a.Dev, b.Dev = 0, 0 // each tree has its own
+	a.Dev, b.Dev, a.Mount, b.Mount = 0, 0, 0, 0 // each tree has its own
 	switch e.proof {
 	case ProofInode, ProofListedOnce, ProofListed:
 		return a == b && !from.IsDir() && a.Nlink == 1

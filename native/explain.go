@@ -106,11 +106,11 @@ func entryName(s string) name { return name{name: s, inUpper: true} }
 // root is the roots as entries of the views.
 func (v *explaining) root() (*inode.Ref, *inode.Ref, error) {
 	v.lookup = v.newLookup()
-	upper, err := rootRef(v.walk.roots[0].dir)
+	upper, err := v.walk.root(0)
 	if err != nil {
 		return nil, nil, err
 	}
-	lower, err := rootRef(v.walk.roots[1].dir)
+	lower, err := v.walk.root(1)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,9 +121,10 @@ func (v *explaining) root() (*inode.Ref, *inode.Ref, error) {
 	return lower, upper, nil
 }
 
-func rootRef(dir *fswalk.Dir) (*inode.Ref, error) {
-	r := &inode.Ref{Dir: dir}
-	return r, dir.Stat("", sys.StatAll, &r.Stat)
+// root returns the root of a layer.
+func (w *walk) root(layer int) (*inode.Ref, error) {
+	r := &inode.Ref{Dir: w.roots[layer].dir, Lens: w.lenses[layer]}
+	return r, r.Reload()
 }
 
 // Compare implements [inode.Views].
@@ -178,7 +179,7 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 	case asked:
 		level, dir = s.level, s.child()
 	case len(v.names) == 0:
-		r, err := rootRef(root)
+		r, err := v.walk.root(layer)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +193,7 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 	if names[0] == "" {
 		names, dir = names[1:], root
 	}
-	at, err := v.peek(root, dir, append(names, v.names[level+1:]...))
+	at, err := v.peek(layer, dir, append(names, v.names[level+1:]...))
 	if err == nil {
 		at.HiddenBy = &diff.Hider{Kind: kindOf(by.layer), Number: by.layer, At: by.within(v.walk.roots[by.layer].dir), Has: by.has()}
 	}
@@ -200,14 +201,14 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 }
 
 // peek tells what is there that no lookup came to.
-func (v *explaining) peek(root, dir *fswalk.Dir, names []string) (*diff.Place, error) {
+func (v *explaining) peek(layer int, dir *fswalk.Dir, names []string) (*diff.Place, error) {
 	for {
-		p, err := v.lookup.probe(dir, names[0])
+		p, err := v.lookup.probe(layer, dir, names[0])
 		if err != nil {
 			return nil, err
 		}
 		if names = names[1:]; len(names) == 0 || p.absent || p.whiteout || !p.ref.IsDir() {
-			return p.place(root), nil
+			return p.place(v.walk.roots[layer].dir), nil
 		}
 		dir = p.child()
 	}
@@ -243,7 +244,7 @@ func (v *explaining) indexed() (*diff.Place, error) {
 	if o == nil || o.meta.Dir != index {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
-	p, err := v.lookup.probe(index, o.meta.Name)
+	p, err := v.lookup.probe(0, index, o.meta.Name)
 	if err != nil {
 		return nil, err
 	}

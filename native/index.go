@@ -213,7 +213,7 @@ func (l *lookup) substitute(h *hit) (*hit, error) {
 	if err != nil || name == "" {
 		return nil, err
 	}
-	p, err := l.probe(s.dir, name)
+	p, err := l.probe(0, s.dir, name) // on the upper layer's mount, as the kernel demands
 	if err != nil || p.absent || p.whiteout {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type Engine struct {
 type layer struct {
 	tree *mountutil.Tree
 	path string
+	lens *inode.Lens // how the mount shows what is stored in it
 }
 
 // Open opens the layers of a stack. Directories that are mounted inside a layer
@@ -62,7 +63,7 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 	}
 	tree, err := openUpper(s, &mounts)
 	if err == nil {
-		e.layers = append(e.layers, layer{tree, s.Upper})
+		e.layers = append(e.layers, layer{tree: tree, path: s.Upper})
 		err = e.layers[0].check()
 	}
 	if err == nil {
@@ -73,6 +74,9 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 	}
 	if err == nil && s.Features.Index {
 		e.index, err = openIndex(ctx, s, e.marks, e.layers)
+	}
+	for i := 0; err == nil && i < len(e.layers); i++ {
+		e.layers[i].lens, err = lensOf(s, e.layers[i])
 	}
 	return err
 }
@@ -85,7 +89,7 @@ func openLayer(ctx context.Context, mounts *mountutil.Mounts, kind, path string)
 	if err != nil {
 		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
 	}
-	l := layer{tree, path}
+	l := layer{tree: tree, path: path}
 	if err := l.check(); err != nil {
 		_ = tree.Close()
 		return layer{}, err
@@ -141,6 +145,7 @@ func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
 	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, opts: opts}
 	for i, l := range e.layers {
 		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
+		w.lenses = append(w.lenses, l.lens)
 	}
 	for _, l := range e.data {
 		w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
@@ -187,7 +192,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = n.names(ctx, w.everywhere())
+		names, err = w.names(ctx, &n)
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -255,15 +260,15 @@ func (w *walk) lookup() *lookup {
 // names returns the names at which the views can differ, in order. If both
 // take the same directories of the lower layers, only what the upper names can,
 // unless all are asked for.
-func (n *node) names(ctx context.Context, all bool) ([]name, error) {
+func (w *walk) names(ctx context.Context, n *node) ([]name, error) {
 	lists := make([][]sys.Dirent, 1) // the upper directory's, if there is one
 	var err error
 	if n.new.upper != nil {
-		if lists[0], err = n.new.upper.List(ctx); err != nil {
+		if lists[0], err = w.list(ctx, n.new.upper); err != nil {
 			return nil, err
 		}
 	}
-	if !all && sameParts(n.old, n.new.lowers) {
+	if !w.everywhere() && sameParts(n.old, n.new.lowers) {
 		return union(lists), nil
 	}
 	lowers := slices.Clone(n.old)
@@ -273,13 +278,22 @@ func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 		}
 	}
 	for _, p := range lowers {
-		list, err := p.dir.List(ctx)
+		list, err := w.list(ctx, p.dir)
 		if err != nil {
 			return nil, err
 		}
 		lists = append(lists, list)
 	}
 	return union(lists), nil
+}
+
+// list lists a directory of a layer: the names in it, and those that it deletes.
+func (w *walk) list(ctx context.Context, dir *fswalk.Dir) ([]sys.Dirent, error) {
+	list, err := dir.List(ctx)
+	if err != nil || !w.marks.Fuse {
+		return list, err
+	}
+	return fuseNames(list), nil
 }
 
 // attempt is [inode.Attempt] for reads that may fail with a [MarkError]. That is
@@ -376,7 +390,7 @@ func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
 
 // differ returns in what two objects differ.
 func (w *walk) differ(ctx context.Context, l *lookup, from, to *object) (diff.What, error) {
-	if from.meta.Same(to.meta) && from.sameContent(to) {
+	if from.meta.Equal(to.meta) && from.sameContent(to) {
 		return 0, nil
 	}
 	return w.comparison(ctx, l, from, to).compare()

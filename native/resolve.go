@@ -34,6 +34,7 @@ func sameParts(a, b []part) bool { return slices.EqualFunc(a, b, part.same) }
 // resolver has what lookups of one stack share.
 type resolver struct {
 	roots    []part        // of the layers: the upper, then the lower ones, topmost first
+	lenses   []*inode.Lens // of the layers
 	data     []*fswalk.Dir // roots of the data-only layers
 	search   *search       // nil: no index, or nothing in it
 	marks    *whiteout.Namespace
@@ -261,7 +262,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 		if name == "." || name == ".." {
 			return nil, markError(st.blame(name), l.marks.Redirect, "it has a component "+name, syscall.EACCES)
 		}
-		p, err := l.probe(dir, name)
+		p, err := l.probe(layer, dir, name)
 		if err != nil {
 			return nil, err
 		}

@@ -105,6 +105,7 @@ func (f *finder) add(s Store) {
 	if err != nil || !info.IsDir() || slices.ContainsFunc(f.seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
 		return
 	}
+	s.Node = f.root
 	f.seen = append(f.seen, info)
 	f.stores = append(f.stores, s)
 }

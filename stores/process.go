@@ -31,6 +31,9 @@ func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults
 		return
 	}
 	c.PID, c.State = pid, state
+	if ids, err := mountutil.ProcessIDs(pid); err == nil && !ids.IsZero() {
+		c.Stack.Container = ids
+	}
 }
 
 // runs reports whether a process with that mount table has the overlay as its

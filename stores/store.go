@@ -64,6 +64,9 @@ type Store struct {
 	// for the layers ("nodev,metacopy=on": mountopt in storage.conf). They matter
 	// for containers that do not run.
 	MountOptions string
+	// Node is where the root of the store's node is, "/" or a directory, to look up
+	// subordinate ids in etc/subuid and etc/subgid; "" is nowhere.
+	Node string
 }
 
 // Docker returns the store of a Docker daemon with that data-root. With its
@@ -129,6 +132,9 @@ var remapped = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 type mounter struct {
 	options  mountutil.Options
 	defaults mountutil.Defaults
+	fuse     bool // fuse-overlayfs mounts, not the kernel
+	rootless bool // the store is a user's
+	uid, gid uint32
 }
 
 // mounter takes a store that is not root's to be mounted within a user
@@ -151,7 +157,11 @@ func (s Store) mounter() (mounter, error) {
 	if rootless || inUserNamespace() {
 		options.UserXattr = true
 	}
-	return mounter{options: options, defaults: mountutil.KernelDefaults()}, nil
+	m := mounter{options: options, defaults: mountutil.KernelDefaults(), rootless: rootless}
+	if ok {
+		m.uid, m.gid = st.Uid, st.Gid
+	}
+	return m, nil
 }
 
 // stack describes an overlay; all runtimes here have the work directory beside
@@ -159,7 +169,12 @@ func (s Store) mounter() (mounter, error) {
 func (m mounter) stack(upper string, lower []string) diff.Stack {
 	m.options.Lower, m.options.Data = lower, nil
 	m.options.Upper, m.options.Work = upper, filepath.Join(filepath.Dir(upper), "work")
-	return m.options.Stack(m.defaults)
+	s := m.options.Stack(m.defaults)
+	s.Owners = map[string]diff.IDMap{}
+	if m.fuse {
+		s.Features = diff.Features{Fuse: true, UserXattr: s.Features.UserXattr}
+	}
+	return s
 }
 
 // inUserNamespace reports whether this process is in a user namespace other than

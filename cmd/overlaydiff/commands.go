@@ -218,7 +218,7 @@ else; --upper DIR is enough to name it.`,
 			}
 			s, err := f.stack(cmd.Context(), args)
 			lower := (*mountutil.LayerError)(nil)
-			if err != nil && (s.Upper == "" || !errors.As(err, &lower)) {
+			if err != nil && (s.Upper == "" || !errors.As(err, &lower) && !errors.As(err, new(*mountutil.OwnersError))) {
 				return err
 			}
 			if lower != nil && f.verbose { // of the layers below, nothing is asked

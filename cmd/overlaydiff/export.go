@@ -25,6 +25,7 @@ type exportFlags struct {
 	xattrs       string
 	skipReserved bool
 	epoch        string
+	skipUnmapped bool
 	uids, gids   []string
 }
 
@@ -39,6 +40,9 @@ whiteouts (.wh.name) for what was deleted, to standard output, or to a file that
 has its name only when it is whole. Hard links, sub-second times, ACLs,
 capabilities and all other extended attributes are kept. Whatever engine reads
 the changes, equal ones give equal bytes.
+
+Owners are the container's where its ids are known, 0 for its root; --owners host
+writes those of the host. An owner that the container has no id for is an error.
 
 No time in the layer is later than --source-date-epoch or, without it, the
 environment's SOURCE_DATE_EPOCH. With -o, standard output has the digests and
@@ -68,6 +72,7 @@ sizes.`,
 	flags.StringVar(&e.xattrs, "xattrs", string(layer.XattrsAll), "`WHICH`: all, oci (capabilities) or none")
 	flags.BoolVar(&e.skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
 	flags.StringVar(&e.epoch, "source-date-epoch", "", "`N` seconds since 1970: the latest time in the layer")
+	flags.BoolVar(&e.skipUnmapped, "skip-unmapped", false, "leave out what has an owner without an id in the container")
 	flags.StringArrayVar(&e.uids, "uid-map", nil, "`RANGE` of user ids, CONTAINER:HOST:SIZE; repeatable")
 	flags.StringArrayVar(&e.gids, "gid-map", nil, "`RANGE` of group ids")
 	f.register(cmd)
@@ -76,7 +81,7 @@ sizes.`,
 
 // options returns what the flags say.
 func (e *exportFlags) options() (o layer.ExportOptions, err error) {
-	o = layer.ExportOptions{Level: e.level, SkipReserved: e.skipReserved, Xattrs: layer.Xattrs(e.xattrs)}
+	o = layer.ExportOptions{Level: e.level, SkipReserved: e.skipReserved, SkipUnmapped: e.skipUnmapped, Xattrs: layer.Xattrs(e.xattrs)}
 	if o.Compression, err = layer.ParseCompression(e.compression); err != nil {
 		return o, usagef("--compression: %w", err)
 	}
@@ -208,5 +213,6 @@ func (e *exportFlags) remarks(cmd *cobra.Command, d *overlaydiff.Diff, done *lay
 	}
 	say(done.Inexpressible, "thing", "things", "can't be said by a layer and was left out (sockets, attributes taken off directories); -v names them")
 	say(done.Skipped, "entry", "entries", "whose name begins with .wh. was left out")
+	say(done.Unmapped, "entry", "entries", "whose owner has no id in the container was left out; -v names them")
 	say(d.Raced(), "entry vanished or changed", "entries vanished or changed", "while they were read; the layer has what was seen of them")
 }

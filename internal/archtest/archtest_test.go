@@ -31,7 +31,8 @@ floor ground
 	internal/archtest:
 	internal/sys:      golang.org/x/sys/unix
 	internal/fswalk:   internal/sys
-	internal/inode:    diff internal/sys internal/fswalk
+	internal/idmap:    diff
+	internal/inode:    diff internal/sys internal/fswalk internal/idmap
 	internal/scratch:  internal/sys
 	internal/wholefile: internal/sys
 
@@ -48,7 +49,7 @@ floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
 	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
 	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	layer:             diff whiteout internal/sys internal/scratch
+	layer:             diff whiteout internal/idmap internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
 	stores:            diff mountutil

@@ -30,7 +30,7 @@ func Raced(err error) error {
 // Again implements [diff.Payload].
 func (p *Payload) Again() (diff.Entry, diff.Payload, error) {
 	now := *p
-	if err := now.Ref.Dir.Stat(now.Ref.Name, sys.StatAll, &now.Ref.Stat); err != nil {
+	if err := now.Ref.Reload(); err != nil {
 		return diff.Entry{}, nil, Raced(err)
 	}
 	return now.Ref.Entry(), &now, nil

@@ -87,6 +87,9 @@ type lister struct {
 }
 
 func (l *lister) add(c stores.Container) {
+	if errors.As(c.Err, new(*mountutil.OwnersError)) { // sizes don't depend on owners
+		c.Err = nil
+	}
 	if upper := c.Stack.Upper; upper != "" {
 		i, ok := upperInode(c.Stack)
 		if ok && l.uppers[i] {
