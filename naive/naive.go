@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -153,7 +154,7 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return inode.Fail(out, n.path, err)
 	}
 	if len(entries) > fswalk.Share {
 		for part := range slices.Chunk(entries, fswalk.Share) {
@@ -261,17 +262,39 @@ func (e *walk) pair(ctx context.Context, from, to *inode.Ref) inode.Pair {
 }
 
 // lookup returns what a listed name leads to, nil if nothing.
+// An overlay's listing may lack names at which the lookup fails (ovl_cache_update of
+// Linux 6.18 takes them for whiteouts), so there a name that the other tree lists is
+// looked up as well.
 func (v *visit) lookup(dir *fswalk.Dir, listed *sys.Dirent) (*inode.Ref, error) {
-	if listed == nil {
+	if dir == nil || listed == nil && !v.walk.overlay {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}
-	ref := &inode.Ref{Dir: dir, Name: listed.Name}
-	err := dir.Stat(listed.Name, sys.StatAll, &ref.Stat)
-	if errors.Is(err, fs.ErrNotExist) {
-		v.absent = true
+	ref := &inode.Ref{Dir: dir, Name: v.name()}
+	switch err := dir.Stat(ref.Name, sys.StatAll, &ref.Stat); {
+	case err == nil:
+		return ref, nil
+	case errors.Is(err, fs.ErrNotExist), listed == nil && errors.Is(err, syscall.ENAMETOOLONG):
+		v.absent = v.absent || listed != nil
 		return nil, nil //nolint:nilnil // as above
+	case v.walk.overlay && refused(dir, err):
+		return nil, inode.Refused{Err: err}
+	default:
+		return nil, err
 	}
-	return ref, err
+}
+
+// refused reports whether overlayfs itself refuses a name, with an error that stat of
+// a name has on no other file system. EACCES is that of a redirect with a component
+// "..", unless dir may not be searched.
+func refused(dir *fswalk.Dir, err error) bool {
+	switch {
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL):
+		return true
+	case errors.Is(err, syscall.EACCES):
+		var st sys.Stat
+		return dir.Stat(".", sys.StatInode, &st) == nil
+	}
+	return false
 }
 
 // proven reports whether both names are known to lead to one unmodified inode.

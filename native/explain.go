@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,14 +26,11 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 	}
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
-	var a attempt
-	for again := true; again; again = a.again(err) {
+	var a inode.Attempt
+	for again := true; again; again = a.Again(err) {
 		if err = ctx.Err(); err == nil {
 			x, err = e.explain(ctx, pool, path, opts)
 		}
-	}
-	if isMark(err) {
-		return x, fmt.Errorf("explain %s: %w", diff.QuotePath(path), err)
 	}
 	return x, inode.Settle("explain", path, a.Raced, err, opts)
 }

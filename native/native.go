@@ -194,7 +194,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 			out.Value(inode.Race(n.path))
 			return nil
 		}
-		return err
+		return inode.Fail(out, n.path, err)
 	}
 	if len(names) > fswalk.Share {
 		for part := range slices.Chunk(names, fswalk.Share) {
@@ -282,26 +282,6 @@ func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 	return union(lists), nil
 }
 
-// attempt is [inode.Attempt] for reads that may fail with a [MarkError]. That is
-// an answer also if its errno otherwise says that something vanished. But it may
-// come from half of an entry and half of what took its place meanwhile, so it
-// counts only if it stays.
-type attempt struct {
-	inode.Attempt
-	marks int
-}
-
-func (a *attempt) again(err error) bool {
-	if isMark(err) {
-		a.marks++
-		return a.marks < 3
-	}
-	a.Raced = a.Raced || a.marks > 0
-	return a.Again(err)
-}
-
-func isMark(err error) bool { return err != nil && errors.As(err, new(*MarkError)) }
-
 // found is what there is to say about a name.
 type found struct {
 	change  diff.Change
@@ -312,17 +292,14 @@ type found struct {
 // visit compares one name.
 func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *items) error {
 	path := diff.Join(n.path, nm.name)
-	var a attempt
+	var a inode.Attempt
 	var f found
 	var err error
-	for again := true; again; again = a.again(err) {
+	for again := true; again; again = a.Again(err) {
 		l.reset()
 		f, err = w.compare(ctx, n, nm, path, l)
 	}
-	if !isMark(err) {
-		err = inode.Report(out, path, a.Raced, &f.change, f.carried, f.child, err)
-	}
-	if err != nil {
+	if err = inode.Report(out, path, a.Raced, &f.change, f.carried, f.child, err); err != nil {
 		return fmt.Errorf("resolve %s: %w", diff.QuotePath(path), err)
 	}
 	return nil

@@ -188,5 +188,5 @@ func (e *MarkError) Error() string {
 func (e *MarkError) Unwrap() error { return e.Err }
 
 func markError(of *inode.Ref, xattr, reason string, err error) error {
-	return &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}
+	return inode.Refused{Err: &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}}
 }

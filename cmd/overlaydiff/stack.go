@@ -34,7 +34,8 @@ type stackFlags struct {
 	json    bool
 	verbose bool
 
-	kinds bool // see [overlaydiff.Options]
+	kinds      bool                              // see [overlaydiff.Options]
+	unreadable func(*diff.UnreadableError) error // nil: the first one is the error
 }
 
 func (f *stackFlags) register(cmd *cobra.Command) {
@@ -51,14 +52,17 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
-	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
+	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read, or can't be read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
 	f.complete(cmd)
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
-	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds}
+	return overlaydiff.Options{
+		Engine: overlaydiff.Choice(f.engine), Strict: f.strict, OnUnreadable: f.unreadable,
+		Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds,
+	}
 }
 
 // check finds contradictions before anything is opened, and says which of the
