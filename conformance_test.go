@@ -40,3 +40,9 @@ func TestRandom(t *testing.T) {
 	}
 	difftest.RunRandom(t, difftest.RandomOptions{Contents: contents}, engines)
 }
+
+// TestRaw holds the engines against the kernel's mounts of layers that no kernel wrote.
+func TestRaw(t *testing.T) {
+	difftest.RunRaw(t, difftest.RawOptions{Mounted: FromMount, Described: FromOptions},
+		map[string]difftest.Opener{"native": opener(Native), "naive": opener(Naive)})
+}
