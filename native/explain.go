@@ -81,12 +81,15 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	v.parent, v.node = v.node, node{}
+	v.parent, v.node = v.node, node{shown: v.node.shown}
 	if from != nil {
 		v.node.old = from.dirs.lowers
 	}
 	if to != nil {
 		v.node.new = to.dirs
+		if to.meta.IsDir() {
+			v.node.shown = v.node.shown.and(to)
+		}
 	}
 	v.found = append(v.found, both{from, to})
 	return from.ref(), to.ref(), nil

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -24,12 +26,24 @@ type Engine struct {
 	index    *index  // nil: no index, or nothing in it
 	marks    *whiteout.Namespace
 	features diff.Features
+	traps    map[diff.Inode]struct{}
 }
 
 // layer is an opened layer directory.
 type layer struct {
 	tree *mountutil.Tree
 	path string
+	root diff.Inode // its directory
+	// device is that of its root. identified: its file system has an id.
+	device     uint64
+	id         [16]byte
+	identified bool
+}
+
+// mayHave reports whether a handle can be that of an inode of the layer's file system.
+// With uuid=off the handle does not tell.
+func (l layer) mayHave(origin whiteout.Origin) bool {
+	return !l.identified || origin.FileSystem == l.id || origin.FileSystem == [16]byte{}
 }
 
 // Open opens the layers of a stack. Directories that are mounted inside a layer
@@ -62,8 +76,8 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 	}
 	tree, err := openUpper(s, &mounts)
 	if err == nil {
-		e.layers = append(e.layers, layer{tree, s.Upper})
-		err = e.layers[0].check()
+		e.layers = append(e.layers, layer{tree: tree, path: s.Upper})
+		err = e.layers[0].look()
 	}
 	if err == nil {
 		err = add(&e.layers, "lower", s.Lower...)
@@ -72,9 +86,35 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		err = add(&e.data, "data-only lower", s.Data...)
 	}
 	if err == nil && s.Features.Index {
-		e.index, err = openIndex(ctx, s.Work, e.marks, e.layers)
+		e.index, err = openIndex(ctx, s, e.layers)
+	}
+	if err == nil {
+		e.setTraps(s.Work)
 	}
 	return err
+}
+
+// setTraps notes the directories that no lookup in a layer may come to: the roots of
+// all layers, and what overlayfs has in the work directory.
+func (e *Engine) setTraps(work string) {
+	e.traps = map[diff.Inode]struct{}{}
+	for _, l := range append(slices.Clone(e.layers), e.data...) {
+		e.traps[l.root] = struct{}{}
+	}
+	if work == "" {
+		return
+	}
+	fd, err := sys.OpenDir(work)
+	if err != nil {
+		return // it is not there any more
+	}
+	defer sys.Close(fd)
+	for _, name := range []string{"", "work", "index"} {
+		var st sys.Stat
+		if sys.StatAt(fd, name, sys.StatInode, &st) == nil {
+			e.traps[diff.Inode{Dev: st.Dev, Ino: st.Ino}] = struct{}{}
+		}
+	}
 }
 
 func openLayer(ctx context.Context, mounts *mountutil.Mounts, kind, path string) (layer, error) {
@@ -85,19 +125,26 @@ func openLayer(ctx context.Context, mounts *mountutil.Mounts, kind, path string)
 	if err != nil {
 		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
 	}
-	l := layer{tree, path}
-	if err := l.check(); err != nil {
+	l := layer{tree: tree, path: path}
+	if err := l.look(); err != nil {
 		_ = tree.Close()
 		return layer{}, err
 	}
 	return l, nil
 }
 
-// check refuses a layer that would be read wrongly.
-func (l layer) check() error {
+// look learns which inode and file system the layer is, and refuses one that would be
+// read wrongly.
+func (l *layer) look() error {
 	if sys.IsCasefolded(l.tree.FD()) {
 		return refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(l.path))
 	}
+	var st sys.Stat
+	if err := sys.StatAt(l.tree.FD(), "", sys.StatInode, &st); err != nil {
+		return &fs.PathError{Op: "statx", Path: l.path, Err: err}
+	}
+	l.root, l.device = diff.Inode{Dev: st.Dev, Ino: st.Ino}, st.Dev
+	l.id, l.identified = sys.FileSystemID(l.tree.FD())
 	return nil
 }
 
@@ -138,7 +185,7 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 
 // newWalk returns a walk and its root.
 func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
-	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, opts: opts}
+	w := &walk{resolver: resolver{layers: e.layers, traps: e.traps, marks: e.marks, features: e.features}, opts: opts}
 	for i, l := range e.layers {
 		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
 	}
@@ -170,6 +217,9 @@ type node struct {
 	path string // at as a string, while the node is expanded
 	old  []part
 	new  merged
+	// shown are the lower directories that are directories of the new view above, and
+	// this one.
+	shown *shown
 	// hides: it, or one above, hides the old view's directory, and what is in it is
 	// carried also if it did not change.
 	hides bool
@@ -198,7 +248,8 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	}
 	if len(names) > fswalk.Share {
 		for part := range slices.Chunk(names, fswalk.Share) {
-			out.Child(node{at: n.at, old: n.old, new: n.new, hides: n.hides, gone: n.gone, some: part})
+			n.some = part
+			out.Child(n)
 		}
 		return nil
 	}
@@ -310,6 +361,9 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 	if err != nil {
 		return f, err
 	}
+	if err := l.old(from); err != nil {
+		return f, err
+	}
 	f.change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
 		return w.differ(ctx, l, from, to)
 	})
@@ -317,7 +371,7 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		return f, err
 	}
 	if to != nil && to.meta.IsDir() {
-		f.child = &node{at: n.at.Child(nm.name), new: to.dirs, hides: n.hides}
+		f.child = &node{at: n.at.Child(nm.name), new: to.dirs, shown: n.shown.and(to), hides: n.hides}
 		if from != nil && from.meta.IsDir() {
 			f.child.old = from.dirs.lowers
 		}
@@ -347,8 +401,42 @@ func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
 	if to, err = l.resolve(n.view(nm), nm.name, !n.gone); err != nil {
 		return nil, nil, err
 	}
+	if n.shown.has(to) {
+		return nil, nil, markError(to.meta, l.marks.Redirect, "the lower directory to which it leads is a directory above it already", syscall.ESTALE)
+	}
 	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)
 	return from, to, err
+}
+
+// shown is a list of lower directories which are directories of the new view, each in
+// the one before. To overlayfs the topmost lower directory is the inode
+// (ovl_hash_bylower, Linux 6.18), and one inode can't be two directories: the second
+// lookup is ESTALE. It depends on the order which of two is the second, unless one is
+// above the other.
+type shown struct {
+	dir   part
+	above *shown
+}
+
+// and returns s with the lower directory that o is.
+func (s *shown) and(o *object) *shown {
+	if o.own {
+		return s
+	}
+	return &shown{o.dirs.lowers[0], s}
+}
+
+// has reports whether the lower directory that o is, is in s.
+func (s *shown) has(o *object) bool {
+	if o == nil || len(o.dirs.lowers) == 0 || o.own && o.dirs.upper != nil {
+		return false
+	}
+	for ; s != nil; s = s.above {
+		if s.dir.same(o.dirs.lowers[0]) {
+			return true
+		}
+	}
+	return false
 }
 
 // differ returns in what two objects differ.

@@ -186,7 +186,7 @@ func (g *generator) metacopy(layer, at string) {
 
 func (g *generator) header() string {
 	digest := strings.Repeat("ab", 32)
-	return g.one("0x", "0x", "0x", "0x", "0x00040000", "0x00240001"+digest, "0x00", "0x000400", "0x01040000", "0x00050000", "0x00040001", "0x00240101"+digest, "0x00240009"+digest)
+	return g.one("0x", "0x", "0x", "0x", "0x00040000", "0x00240001"+digest, "0x00", "0x000400", "0x00040100", "0x01040000", "0x00050000", "0x00040001", "0x00240101"+digest, "0x00240009"+digest)
 }
 
 func value(s string) string { return "0x" + hex.EncodeToString([]byte(s)) }
