@@ -43,6 +43,13 @@ func TestRandom(t *testing.T) {
 
 // TestRaw holds the engines against the kernel's mounts of layers that no kernel wrote.
 func TestRaw(t *testing.T) {
-	difftest.RunRaw(t, difftest.RawOptions{Mounted: FromMount, Described: FromOptions},
+	described := func(ctx context.Context, options string) (diff.Stack, error) {
+		s, err := FromOptions(options)
+		if err != nil {
+			return s, err
+		}
+		return Foresee(ctx, s)
+	}
+	difftest.RunRaw(t, difftest.RawOptions{Mounted: FromMount, Described: described},
 		map[string]difftest.Opener{"native": opener(Native), "naive": opener(Naive)})
 }

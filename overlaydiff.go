@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync/atomic"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -123,6 +124,9 @@ func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff,
 // of says what d is a diff of.
 func (d *Diff) of(s diff.Stack) *Diff {
 	d.stack = s
+	if len(s.TurnedOff) > 0 {
+		d.reason += "; a mount would have " + strings.Join(s.TurnedOff, ", ")
+	}
 	return d
 }
 
@@ -232,9 +236,17 @@ func FromProcess(ctx context.Context, pid int) (diff.Stack, error) {
 }
 
 // FromOptions returns the stack that mount options describe, in the syntax of
-// mount(2) with its escapes: "lowerdir=a:b,upperdir=u,workdir=w".
+// mount(2) with its escapes: "lowerdir=a:b,upperdir=u,workdir=w". Nothing is opened:
+// see [Foresee].
 func FromOptions(options string) (diff.Stack, error) {
 	return mountutil.StackOfOptions(options)
+}
+
+// Foresee returns what a mount of a stack that is not mounted would be: without the
+// features that the kernel would turn off. What mount(2) would refuse is an error. See
+// [mountutil.Foresee].
+func Foresee(ctx context.Context, s diff.Stack) (diff.Stack, error) {
+	return mountutil.Foresee(ctx, s)
 }
 
 // NativeDiff tells whether overlays whose upper directories are in dir, mounted

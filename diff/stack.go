@@ -18,6 +18,9 @@ type Stack struct {
 	// Mountpoint is a path at which the overlay is mounted now, "" if that is
 	// not known.
 	Mountpoint string
+	// TurnedOff has the mount options that the kernel would turn off, or has turned
+	// off, because of these layers, each with the reason.
+	TurnedOff []string
 	// Unknown has the mount options that overlaydiff does not know: they may
 	// change the meaning of the layers.
 	Unknown []string

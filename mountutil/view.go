@@ -138,11 +138,11 @@ func openDetached(op string, opts Options) (t *Tree, err error) {
 		}
 		point := os.TempDir() // any directory: here it is covered for nobody
 		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
-			empty, err := mountEmpty(point, &fds)
+			empty, err := mountEmpty(point, opts.Lower[0], &fds)
 			if err != nil {
 				return err
 			}
-			opts.Lower = append(opts.Lower, empty)
+			opts.Lower = []string{empty, opts.Lower[0]}
 		}
 		mount := opts.mount
 		if !fitsPage(opts) {
@@ -172,18 +172,6 @@ func tooOld(op string, o Options, err error) error {
 		reason += "; userxattr came with Linux 5.11"
 	}
 	return &diff.UnsupportedError{Op: op, Reason: reason + "; overlaydiff probe says what this one can do"}
-}
-
-// mountEmpty returns the name of an empty directory that lies below a single
-// layer, since the kernel wants two: the root of a tmpfs, mounted at point. A
-// temporary directory would not do: once it is removed, reading the merged root
-// fails with ENOENT.
-func mountEmpty(point string, fds *layerFDs) (string, error) {
-	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
-		return "", mountError("mount an empty layer", err)
-	}
-	return fds.open(point)
 }
 
 // loadedDefaults returns the parameters of the overlay module, loaded if need

@@ -31,6 +31,10 @@ type Tree struct {
 	FD     int
 	Closer io.Closer
 	Name   string
+	// Names is the descriptor of the upper directory of the overlay that the tree is,
+	// 0 if there is none: names in it are looked up in the tree although no listing has
+	// them, since overlayfs leaves out those that it can't look up.
+	Names int
 }
 
 // Proof says what counts as proof that two names are one unmodified inode,
@@ -104,6 +108,9 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 			}
 		}
 		root := node{old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
+		if e.new.Names > 0 {
+			root.names = pool.Root(e.new.Names, "upper directory")
+		}
 		w := &walk{Engine: e, opts: opts, want: want, links: numbers(want)}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}
@@ -123,6 +130,7 @@ type node struct {
 	at       *inode.Path
 	path     string // at as a string, while the node is expanded
 	old, new *fswalk.Dir
+	names    *fswalk.Dir // has more names to look up; nil: none
 	// same: they are one directory of the layers, by the listing alone, so nothing
 	// of it is in the upper layer. Its inode number was not asked for.
 	same bool
@@ -133,13 +141,19 @@ type node struct {
 type items = fswalk.Items[node, inode.Found]
 
 // entry is one name as the old and the new directory list it; nil: not at all.
-type entry struct{ old, new *sys.Dirent }
+type entry struct {
+	old, new *sys.Dirent
+	more     *sys.Dirent // as the node's names have it; nil: not at all
+}
 
 func (e entry) name() string {
-	if e.old != nil {
+	switch {
+	case e.old != nil:
 		return e.old.Name
+	case e.new != nil:
+		return e.new.Name
 	}
-	return e.new.Name
+	return e.more.Name
 }
 
 // expand compares what two directories have.
@@ -147,18 +161,19 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	entries, err := n.some, error(nil)
 	if entries == nil {
-		entries, err = n.list(ctx)
+		entries, err = e.list(ctx, n)
 	}
 	if inode.Vanished(err) && n.path != "/" {
 		out.Value(inode.Race(n.path))
 		return nil
 	}
 	if err != nil {
-		return inode.Fail(out, n.path, err)
+		return inode.Fail(out, n.path, e.refusal(err))
 	}
 	if len(entries) > fswalk.Share {
 		for part := range slices.Chunk(entries, fswalk.Share) {
-			out.Child(node{at: n.at, old: n.old, new: n.new, same: n.same, some: part})
+			n.some = part
+			out.Child(n)
 		}
 		return nil
 	}
@@ -181,7 +196,7 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 			absent = append(absent, entry.name())
 		}
 	}
-	return n.reportAbsent(ctx, absent, out)
+	return e.reportAbsent(ctx, n, absent, out)
 }
 
 // listedSame reports whether an entry is known to be one inode in both trees by the
@@ -247,6 +262,9 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		if from != nil && from.IsDir() {
 			child.old = from.Child()
 		}
+		if m := v.entry.more; m != nil && m.Type == sys.TypeDir {
+			child.names = v.node.names.Child(m.Name, 0, 0)
+		}
 	}
 	if err == nil && v.walk.want != nil {
 		carried = carry(v.walk.want, &change, from, to, child != nil)
@@ -276,25 +294,17 @@ func (v *visit) lookup(dir *fswalk.Dir, listed *sys.Dirent) (*inode.Ref, error) 
 	case errors.Is(err, fs.ErrNotExist), listed == nil && errors.Is(err, syscall.ENAMETOOLONG):
 		v.absent = v.absent || listed != nil
 		return nil, nil //nolint:nilnil // as above
-	case v.walk.overlay && refused(dir, err):
-		return nil, inode.Refused{Err: err}
 	default:
-		return nil, err
+		return nil, v.walk.refusal(err)
 	}
 }
 
-// refused reports whether overlayfs itself refuses a name, with an error that stat of
-// a name has on no other file system. EACCES is that of a redirect with a component
-// "..", unless dir may not be searched.
-func refused(dir *fswalk.Dir, err error) bool {
-	switch {
-	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL):
-		return true
-	case errors.Is(err, syscall.EACCES):
-		var st sys.Stat
-		return dir.Stat(".", sys.StatInode, &st) == nil
+// refusal is [inode.Refusal] where there is an overlay.
+func (e *Engine) refusal(err error) error {
+	if e.overlay {
+		return inode.Refusal(err)
 	}
-	return false
+	return err
 }
 
 // proven reports whether both names are known to lead to one unmodified inode.
@@ -323,17 +333,17 @@ func (e *Engine) shares(from, to *inode.Ref) bool {
 // reportAbsent tells names that vanished from those that overlayfs lists but
 // has not: it passes the listing of a directory that only one layer has through
 // as it is, whiteouts included.
-func (n node) reportAbsent(ctx context.Context, absent []string, out *items) error {
+func (e *walk) reportAbsent(ctx context.Context, n node, absent []string, out *items) error {
 	if len(absent) == 0 {
 		return nil
 	}
 	listed := map[string]bool{}
-	entries, err := n.list(ctx)
+	entries, err := e.list(ctx, n)
 	if err != nil && !inode.Vanished(err) {
 		return err
 	}
-	for _, e := range entries {
-		listed[e.name()] = true
+	for _, entry := range entries {
+		listed[entry.name()] = true
 	}
 	for _, name := range absent {
 		if !listed[name] {
@@ -344,7 +354,7 @@ func (n node) reportAbsent(ctx context.Context, absent []string, out *items) err
 }
 
 // list returns what is in both directories, in order.
-func (n node) list(ctx context.Context) ([]entry, error) {
+func (e *walk) list(ctx context.Context, n node) ([]entry, error) {
 	if n.same {
 		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
 			return nil, err
@@ -353,31 +363,60 @@ func (n node) list(ctx context.Context) ([]entry, error) {
 	var a, b []sys.Dirent
 	var err error
 	if n.old != nil {
-		if a, err = n.old.List(ctx); err != nil {
+		if a, err = e.listing(ctx, n.old); err != nil {
 			return nil, err
 		}
 	}
-	if b, err = n.new.List(ctx); err != nil {
+	if b, err = e.listing(ctx, n.new); err != nil {
+		return nil, err
+	}
+	more, err := n.more(ctx)
+	if err != nil {
 		return nil, err
 	}
 	entries := make([]entry, 0, max(len(a), len(b)))
-	for len(a)+len(b) > 0 {
-		var e entry
-		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
-			e.old = &a[0]
+	for len(a)+len(b)+len(more) > 0 {
+		name := ""
+		for _, list := range [][]sys.Dirent{a, b, more} {
+			if len(list) > 0 && (name == "" || list[0].Name < name) {
+				name = list[0].Name
+			}
 		}
-		if len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name {
-			e.new = &b[0]
-		}
-		if e.old != nil {
-			a = a[1:]
-		}
-		if e.new != nil {
-			b = b[1:]
-		}
-		entries = append(entries, e)
+		both := entry{old: next(&a, name), new: next(&b, name), more: next(&more, name)}
+		entries = append(entries, both)
 	}
 	return entries, nil
+}
+
+// next takes the entry of that name off a list, if it begins with it.
+func next(list *[]sys.Dirent, name string) *sys.Dirent {
+	if len(*list) == 0 || (*list)[0].Name != name {
+		return nil
+	}
+	first := &(*list)[0]
+	*list = (*list)[1:]
+	return first
+}
+
+// more lists names that are looked up in any case. A directory that is not there has
+// none.
+func (n node) more(ctx context.Context) ([]sys.Dirent, error) {
+	if n.names == nil {
+		return nil, nil
+	}
+	list, err := n.names.List(ctx)
+	if inode.Vanished(err) {
+		return nil, nil
+	}
+	return list, err
+}
+
+// listing lists a directory.
+func (e *walk) listing(ctx context.Context, d *fswalk.Dir) ([]sys.Dirent, error) {
+	if e.overlay {
+		return inode.List(ctx, d)
+	}
+	return d.List(ctx)
 }
 
 // identify tells a directory, by its descriptor, which inode it is.

@@ -191,7 +191,7 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 	if names[0] == "" {
 		names, dir = names[1:], root
 	}
-	at, err := v.peek(root, dir, append(names, v.names[level+1:]...))
+	at, err := v.peek(layer, dir, append(names, v.names[level+1:]...))
 	if err == nil {
 		at.HiddenBy = &diff.Hider{Kind: kindOf(by.layer), Number: by.layer, At: by.within(v.walk.roots[by.layer].dir), Has: by.has()}
 	}
@@ -199,14 +199,14 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 }
 
 // peek tells what is there that no lookup came to.
-func (v *explaining) peek(root, dir *fswalk.Dir, names []string) (*diff.Place, error) {
+func (v *explaining) peek(layer int, dir *fswalk.Dir, names []string) (*diff.Place, error) {
 	for {
-		p, err := v.lookup.probe(dir, names[0])
+		p, err := v.lookup.probe(layer, dir, names[0])
 		if err != nil {
 			return nil, err
 		}
 		if names = names[1:]; len(names) == 0 || p.absent || p.whiteout || !p.ref.IsDir() {
-			return p.place(root), nil
+			return p.place(v.walk.roots[layer].dir), nil
 		}
 		dir = p.child()
 	}
@@ -242,7 +242,7 @@ func (v *explaining) indexed() (*diff.Place, error) {
 	if o == nil || o.meta.Dir != index {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
-	p, err := v.lookup.probe(index, o.meta.Name)
+	p, err := v.lookup.probe(0, index, o.meta.Name)
 	if err != nil {
 		return nil, err
 	}

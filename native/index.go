@@ -255,7 +255,7 @@ func (l *lookup) indexed(up *hit, hits []*hit) (*hit, error) {
 	if err != nil || name == "" {
 		return nil, err
 	}
-	p, err := l.probe(l.search.dir, name)
+	p, err := l.probe(0, l.search.dir, name)
 	if err != nil || p.absent {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ type layer struct {
 	device     uint64
 	id         [16]byte
 	identified bool
+	overlay    bool // it is on an overlay itself
 }
 
 // mayHave reports whether a handle can be that of an inode of the layer's file system.
@@ -145,6 +146,7 @@ func (l *layer) look() error {
 	}
 	l.root, l.device = diff.Inode{Dev: st.Dev, Ino: st.Ino}, st.Dev
 	l.id, l.identified = sys.FileSystemID(l.tree.FD())
+	l.overlay = sys.IsOverlay(l.tree.FD())
 	return nil
 }
 
@@ -237,7 +239,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = n.names(ctx, w.everywhere())
+		names, err = w.names(ctx, &n, w.everywhere())
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -306,7 +308,7 @@ func (w *walk) lookup() *lookup {
 // names returns the names at which the views can differ, in order. If both
 // take the same directories of the lower layers, only what the upper names can,
 // unless all are asked for.
-func (n *node) names(ctx context.Context, all bool) ([]name, error) {
+func (l *resolver) names(ctx context.Context, n *node, all bool) ([]name, error) {
 	lists := make([][]sys.Dirent, 1) // the upper directory's, if there is one
 	var err error
 	if n.new.upper != nil {
@@ -324,13 +326,22 @@ func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 		}
 	}
 	for _, p := range lowers {
-		list, err := p.dir.List(ctx)
+		list, err := l.list(ctx, p)
 		if err != nil {
 			return nil, err
 		}
 		lists = append(lists, list)
 	}
 	return union(lists), nil
+}
+
+// list lists a directory of a lower layer.
+func (l *resolver) list(ctx context.Context, p part) ([]sys.Dirent, error) {
+	if !l.layers[p.layer].overlay {
+		return p.dir.List(ctx)
+	}
+	list, err := inode.List(ctx, p.dir)
+	return list, inode.Refusal(err)
 }
 
 // found is what there is to say about a name.

@@ -39,7 +39,7 @@ func (m *memo[T]) get(read func() (T, error)) (value T, err error) {
 }
 
 // probe looks at name in dir.
-func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
+func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) {
 	for _, p := range l.probes.all[:l.probes.used] {
 		if p.ref.Dir == dir && p.ref.Name == name {
 			return p, nil
@@ -48,6 +48,9 @@ func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
 	p := l.probes.new()
 	p.ref.Dir, p.ref.Name = dir, name
 	if err := dir.Use(func(fd int) error { return p.look(l.marks, fd) }); err != nil {
+		if l.layers[layer].overlay {
+			err = inode.Refusal(err)
+		}
 		return nil, l.drop(err)
 	}
 	return p, nil
@@ -148,7 +151,7 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 
 // isMetacopy is [probe.isMetacopy] of what was found already.
 func (l *lookup) isMetacopy(h *hit) (bool, error) {
-	p, err := l.probe(h.ref.Dir, h.ref.Name)
+	p, err := l.probe(h.layer, h.ref.Dir, h.ref.Name)
 	if err != nil {
 		return false, err
 	}

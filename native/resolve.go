@@ -255,7 +255,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 		if name == "." || name == ".." {
 			return nil, markError(st.blame(name), l.marks.Redirect, "it has a component "+name, syscall.EACCES)
 		}
-		p, err := l.probe(dir, name)
+		p, err := l.probe(layer, dir, name)
 		if err != nil {
 			return nil, err
 		}

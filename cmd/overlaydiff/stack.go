@@ -117,7 +117,11 @@ func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, erro
 		c, err := f.named(ctx, args[0])
 		return c.Stack, err
 	case f.options != "":
-		return overlaydiff.FromOptions(f.options)
+		s, err := overlaydiff.FromOptions(f.options)
+		if err != nil || s.Upper == "" {
+			return s, err
+		}
+		return overlaydiff.Foresee(ctx, s)
 	}
 	s := diff.Stack{Upper: f.upper, Work: f.work, Features: diff.Features{
 		// Without mount options, what the layers hold is honoured; overlayfs
@@ -128,6 +132,9 @@ func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, erro
 	var err error
 	if f.lower != "" {
 		s.Lower, s.Data, err = mountutil.ParseLower(f.lower)
+	}
+	if err == nil && len(s.Lower) > 0 && s.Upper != "" {
+		s, err = overlaydiff.Foresee(ctx, s)
 	}
 	return s, err
 }

@@ -23,8 +23,7 @@ import (
 type RawOptions struct {
 	RandomOptions // Cases: 0 means 100
 	// Mounted returns the stack of a mounted overlay, Described that of mount options.
-	Mounted   func(ctx context.Context, path string) (diff.Stack, error)
-	Described func(options string) (diff.Stack, error)
+	Mounted, Described func(ctx context.Context, name string) (diff.Stack, error)
 }
 
 var rawMounts = []string{
@@ -169,7 +168,7 @@ func (r *raw) once(tb testing.TB, c *rawgen.Case, v verdicts, count bool) {
 	r.ask(tb, s, want, v, "mounted", count)
 	testenv.Unmount(tb, b.Dirs["m"])
 	testenv.Unmount(tb, old)
-	s, err = r.opts.Described(options)
+	s, err = r.opts.Described(tb.Context(), options)
 	if err != nil {
 		v["options"] = err.Error()
 		return

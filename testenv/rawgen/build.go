@@ -58,10 +58,7 @@ func (b Builder) do(op Op) error {
 	case "mkdir":
 		return os.Mkdir(at, 0o755)
 	case "file":
-		if info, err := os.Lstat(at); err == nil && !info.Mode().IsRegular() {
-			return syscall.EEXIST
-		}
-		return errors.Join(os.WriteFile(at, []byte(arg(0)), 0o644), os.Chtimes(at, past, past))
+		return errors.Join(write(at, arg(0), syscall.O_TRUNC), os.Chtimes(at, past, past))
 	case "mknod":
 		return syscall.Mknod(at, syscall.S_IFCHR|0o644, number(0, 10)<<8|number(1, 10))
 	case "block":
@@ -88,23 +85,24 @@ func (b Builder) do(op Op) error {
 	case "remove":
 		return os.RemoveAll(at)
 	case "write":
-		return b.write(at, arg(0))
+		return write(at, arg(0)+"\n", syscall.O_APPEND)
 	case "rename":
 		return os.Rename(b.path(arg(0)), at)
 	}
 	return b.index(op, arg)
 }
 
-// write appends to a regular file, or makes one.
-func (b Builder) write(at, text string) error {
+// write writes to a regular file, or makes one.
+func write(at, text string, flags int) error {
 	if info, err := os.Lstat(at); err == nil && !info.Mode().IsRegular() {
 		return syscall.EEXIST
 	}
-	f, err := os.OpenFile(at, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
+	// Not blocking: what overlayfs said of a name may change when it is opened.
+	f, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|flags, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text + "\n")
+	_, err = f.WriteString(text)
 	return errors.Join(err, f.Close())
 }
 
@@ -144,7 +142,7 @@ func (b Builder) index(op Op, arg func(int) string) error {
 
 // handle returns the handle of what is at a place, as overlayfs stores it.
 func (b Builder) handle(place string, upper bool) ([]byte, error) {
-	dir, err := os.Open(filepath.Dir(b.path(place)))
+	dir, err := os.OpenFile(filepath.Dir(b.path(place)), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ my ($path, $upper) = @ARGV;
 my $h = pack("LLa128", 128, 0, ""); my $id = pack("L", 0);
 syscall(303, -100, $path, $h, $id, 0) == 0 or exit 1; # name_to_handle_at, of amd64
 my ($n, $type) = unpack("LL", $h); my $fid = substr($h, 8, $n);
-my $dir = $path; $dir =~ s|/[^/]*$|| unless -d $dir;
+my $dir = $path; $dir =~ s|/[^/]*$|| unless -d $dir; -d $dir or exit 1;
 my $uuid = pack("a17", ""); open(my $f, "<", $dir); ioctl($f, 0x80111500, $uuid);
 print unpack("H*", pack("CCCCC", 0, 0xfb, 21 + $n, $upper ? 4 : 0, $type) . substr($uuid, 1, 16) . $fid);
 ' "$@"; }

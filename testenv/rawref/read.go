@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/pkg/xattr"
@@ -37,7 +39,57 @@ var ErrTooMany = errors.New("too many entries")
 // directory, listed or not.
 func Read(root string, names []string, most int) (map[string]*Entry, error) {
 	r := reader{root, names, most, map[string]*Entry{}}
-	return r.tree, r.directory("")
+	if err := r.directory(""); err != nil {
+		return nil, err
+	}
+	return r.tree, r.relist("")
+}
+
+// relist lists a directory, and all below, once more: looking names up in a directory
+// can have it leave out those that can't be looked up.
+func (r *reader) relist(path string) error {
+	if err := r.forget(); err != nil {
+		return err
+	}
+	list, err := list(r.root + path)
+	if err != nil {
+		return err
+	}
+	listed := map[string]bool{}
+	for _, d := range list {
+		listed[path+"/"+d.Name()] = true
+	}
+	for at, e := range r.tree {
+		if strings.TrimSuffix(filepath.Dir(at), "/") != path {
+			continue
+		}
+		e.Listed = e.Listed && listed[at]
+		if e.Err == 0 && e.Kind == "dir" && e.List == 0 {
+			if err := r.relist(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// list lists a directory. The error of a name that can't be looked up is that of the
+// first listing only: the next one of the open directory leaves it out.
+func list(path string) (names []os.DirEntry, err error) {
+	d, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	for range 100 {
+		if names, err = d.ReadDir(-1); err == nil {
+			return names, nil
+		}
+		if _, err := d.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+	}
+	return nil, err
 }
 
 type reader struct {
@@ -61,7 +113,7 @@ func (r *reader) directory(path string) error {
 	if err := r.forget(); err != nil {
 		return err
 	}
-	list, err := os.ReadDir(r.root + path)
+	list, err := list(r.root + path)
 	if err != nil && path == "" {
 		return err
 	}
@@ -145,7 +197,7 @@ func (r *reader) entry(path string) (*Entry, error) {
 
 // content reads a file to its end, whatever its size claims.
 func content(path string) (string, syscall.Errno) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", errno(err)
 	}
