@@ -32,6 +32,8 @@ type index struct {
 	// It is counted there: what overlay.nlink says of an entry may be made up.
 	// unknown if the inodes can't be opened by their handles.
 	links int
+	// single: one of them may have a single name.
+	single bool
 }
 
 const unknown = -1
@@ -113,11 +115,12 @@ func (x *index) count(origin whiteout.Origin, layers []layer) {
 	switch {
 	case errors.Is(err, syscall.ESTALE):
 	case err != nil:
-		x.links = unknown
+		x.links, x.single = unknown, true
 	case st.Format() == sys.Directory:
 		x.links++
 	default:
 		x.links += int(st.Nlink)
+		x.single = x.single || st.Nlink < 2
 	}
 }
 
@@ -190,6 +193,7 @@ type search struct {
 
 	mu    sync.Mutex
 	found map[string]struct{} // names of indexed inodes in lower layers, hidden or not
+	above map[string]struct{} // the directories above them
 }
 
 // goesOn reports whether there may be names that were not found yet. Then no
@@ -207,7 +211,34 @@ func (s *search) goesOn() bool {
 func (s *search) sees(ref *inode.Ref) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.found[ref.Dir.DisplayPath(ref.Name)] = struct{}{}
+	path := ref.Dir.DisplayPath(ref.Name)
+	if _, known := s.found[path]; known {
+		return
+	}
+	s.found[path] = struct{}{}
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if _, known := s.above[dir]; known {
+			return
+		}
+		s.above[dir] = struct{}{}
+		if dir == filepath.Dir(dir) {
+			return
+		}
+	}
+}
+
+// isAbove reports whether an indexed inode was found below one of these directories: by
+// redirects, they may be shown at several places.
+func (s *search) isAbove(lowers []part) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(lowers, func(p part) bool {
+		_, is := s.above[filepath.Clean(p.dir.DisplayPath(""))]
+		return is
+	})
 }
 
 // old notes what the old view shows at a name, whatever the new one does: the name
@@ -223,7 +254,7 @@ func (l *lookup) old(o *object) error {
 // entryOf returns the name of the index entry of what a lower layer has, "" if there is
 // none.
 func (l *lookup) entryOf(ref *inode.Ref, layer int) (string, error) {
-	if !l.features.NFSExport && (ref.IsDir() || ref.Stat.Nlink < 2) {
+	if !l.features.NFSExport && ref.IsDir() || !l.search.single && ref.Stat.Nlink < 2 && !ref.IsDir() {
 		return "", nil
 	}
 	h, err := handle(ref)

@@ -195,7 +195,7 @@ func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
 		w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
 	}
 	if e.index != nil {
-		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
+		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}, above: map[string]struct{}{}}
 	}
 	return w, node{old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 }
@@ -209,9 +209,11 @@ type walk struct {
 	lookups sync.Pool
 }
 
-// everywhere reports whether no directory may be passed over because the upper
-// has nothing in it.
-func (w *walk) everywhere() bool { return w.search.goesOn() || w.want != nil && w.want.Lower }
+// everywhere reports whether a directory of the new view may not be passed over because
+// the upper has nothing in it. lowers are its directories in the lower layers.
+func (w *walk) everywhere(lowers []part) bool {
+	return w.search.goesOn() || w.want != nil && w.want.Lower || w.search.isAbove(lowers)
+}
 
 // node is a directory of the new view, with what the old view has at that path.
 type node struct {
@@ -239,7 +241,7 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = w.names(ctx, &n, w.everywhere())
+		names, err = w.names(ctx, &n, w.everywhere(n.new.lowers))
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
@@ -386,7 +388,7 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		if from != nil && from.meta.IsDir() {
 			f.child.old = from.dirs.lowers
 		}
-		if f.child.new.upper == nil && sameParts(f.child.old, f.child.new.lowers) && !w.everywhere() {
+		if f.child.new.upper == nil && sameParts(f.child.old, f.child.new.lowers) && !w.everywhere(f.child.new.lowers) {
 			f.child = nil // one and the same below, too
 		}
 	}

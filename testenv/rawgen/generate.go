@@ -10,16 +10,15 @@ import (
 // Names are those of all that is made: few, so that the layers collide.
 var Names = []string{"a", "b", "c", "d"}
 
-// Random returns the case of a seed for a mount with these options. dataLayers,
-// others and idmap say whether there may be data-only layers, layers on another file
-// system, and layers with mapped ids.
-func Random(seed uint64, options string, dataLayers, others, idmap bool) *Case {
+// Random returns the case of a seed for a mount with these options. dataLayers and
+// idmap say whether there may be data-only layers, and layers with mapped ids.
+func Random(seed uint64, options string, dataLayers, idmap bool) *Case {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 22)), c: &Case{Seed: seed, Options: options}, made: map[string][]string{}}
 	g.prefix, g.other = "trusted.overlay.", "user.overlay."
 	if strings.Contains(options, "userxattr") {
 		g.prefix, g.other = g.other, g.prefix
 	}
-	g.layers(dataLayers, others, idmap)
+	g.layers(dataLayers, idmap)
 	for range 14 + g.IntN(20) {
 		g.entry(g.layer())
 	}
@@ -46,10 +45,10 @@ type generator struct {
 
 func (g *generator) one(list ...string) string { return list[g.IntN(len(list))] }
 
-func (g *generator) layers(dataLayers, others, idmap bool) {
+func (g *generator) layers(dataLayers, idmap bool) {
 	add := func(name string, data bool) {
 		l := Layer{Name: name, Data: data}
-		if others && g.IntN(6) == 0 {
+		if g.IntN(6) == 0 {
 			l.FS = 1 + g.IntN(3)
 		}
 		switch {
@@ -265,6 +264,18 @@ func (g *generator) through() (ops []Op) {
 	return ops
 }
 
+// offline reports whether the layer of a place may change after the first mount: what
+// changes below an overlay that stays mounted is not defined.
+func (g *generator) offline(at string) bool {
+	layer, _, _ := strings.Cut(at, "/")
+	for _, l := range g.c.Layers {
+		if l.Kind == Overlay && strings.TrimSuffix(layer, "b") == l.Name {
+			return false
+		}
+	}
+	return true
+}
+
 // lateOp changes the layers after they were mounted: mostly the index, if there is one.
 func (g *generator) lateOp() {
 	if !strings.Contains(g.c.Options, "index=on") && !strings.Contains(g.c.Options, "nfs_export=on") || g.IntN(3) == 0 {
@@ -272,7 +283,9 @@ func (g *generator) lateOp() {
 		case 0:
 			g.entry("U")
 		case 1:
-			g.op("remove", g.any(g.layer()))
+			if at := g.any(g.layer()); g.offline(at) {
+				g.op("remove", at)
+			}
 		default:
 			g.mark("U")
 		}
