@@ -73,8 +73,8 @@ func openIndex(ctx context.Context, s diff.Stack, layers []layer) (*index, error
 	return x, nil
 }
 
-// read lists the entries: not the directories, which say something only with
-// nfs_export=on, nor temporary files.
+// read lists the entries, but no temporary files. Directories count where one is looked
+// up with nfs_export=on, and where a file is, whose entry they can't be.
 func (x *index) read(ctx context.Context, f diff.Features, layers []layer) error {
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
@@ -91,33 +91,24 @@ func (x *index) read(ctx context.Context, f diff.Features, layers []layer) error
 		if err != nil || origin.Upper {
 			continue
 		}
-		var st sys.Stat
-		if err := dir.Stat(e.Name, sys.StatAll, &st); err != nil {
-			if inode.Vanished(err) {
-				continue
-			}
-			return err
-		}
-		if st.Format() == sys.Directory && !f.NFSExport {
-			continue
-		}
 		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin})
 		if x.links != unknown {
-			x.count(origin, layers)
+			x.count(origin, f, layers)
 		}
 	}
 	return nil
 }
 
 // count adds the names of an indexed inode to links.
-func (x *index) count(origin whiteout.Origin, layers []layer) {
+func (x *index) count(origin whiteout.Origin, f diff.Features, layers []layer) {
 	st, err := statOrigin(origin, layers)
 	switch {
 	case errors.Is(err, syscall.ESTALE):
 	case err != nil:
 		x.links, x.single = unknown, true
-	case st.Format() == sys.Directory:
+	case st.Format() == sys.Directory && f.NFSExport:
 		x.links++
+	case st.Format() == sys.Directory:
 	default:
 		x.links += int(st.Nlink)
 		x.single = x.single || st.Nlink < 2

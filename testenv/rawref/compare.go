@@ -17,6 +17,8 @@ type Expected struct {
 	Lines []string
 	// Hidden: no listing has the name, so that an engine which reads listings misses it.
 	Hidden bool
+	// Unlistable: of a directory, see [Entry]; who lists the mount can't read it.
+	Unlistable bool
 }
 
 // Allows reports whether an engine may say line.
@@ -48,7 +50,8 @@ func Compare(old, new map[string]*Entry) []Expected {
 		from, to := old[p], new[p]
 		lines := compare(from, to)
 		hidden := (from == nil || !from.Listed) && (to == nil || !to.Listed)
-		all = append(all, Expected{p, lines, hidden})
+		unlistable := from != nil && from.Unlistable || to != nil && to.Unlistable
+		all = append(all, Expected{p, lines, hidden, unlistable})
 		if lines[0] == Unreadable || to == nil || to.Kind != "dir" {
 			ended = p
 		}
@@ -92,14 +95,19 @@ func compare(from, to *Entry) []string {
 		}
 		return Line("modify", to.Kind, what, to.Size)
 	}
-	if from.Read != 0 || to.Read != 0 {
-		lines := []string{Unreadable}
-		if from.Read == to.Read { // it may be known that the content is one and the same
-			lines = append([]string{what(false)}, lines...)
-		}
-		return lines
+	var lines []string
+	switch {
+	case from.Read == 0 && to.Read == 0:
+		lines = []string{what(from.Content != to.Content)}
+	case from.Read == to.Read: // it may be known that the content is one and the same
+		lines = []string{what(false), Unreadable}
+	default:
+		lines = []string{Unreadable}
 	}
-	return []string{what(from.Content != to.Content)}
+	if from.Size != to.Size { // files of different sizes need not be read
+		lines = append(lines, what(true))
+	}
+	return lines
 }
 
 // Size returns the bytes of the non-directories that are added or modified, every

@@ -17,6 +17,9 @@ type Entry struct {
 	Err    syscall.Errno // of lstat; nothing else counts then
 	Listed bool          // the directory's listing has the name
 	List   syscall.Errno // of reading the directory
+	// Unlistable: once names in it were looked up, the directory can't be listed any
+	// more. An impure directory is that if one name in it can't be looked up.
+	Unlistable bool
 
 	Kind     string
 	Mode     uint32
@@ -52,8 +55,8 @@ func (r *reader) relist(path string) error {
 		return err
 	}
 	list, err := list(r.root + path)
-	if err != nil {
-		return err
+	if e := r.tree[path]; e != nil {
+		e.Unlistable = err != nil
 	}
 	listed := map[string]bool{}
 	for _, d := range list {
