@@ -35,7 +35,10 @@ type Features struct {
 	Metacopy       bool // metacopy files are resolved
 	Index          bool // hard links of lower files are tied together by the index in the work directory
 	NFSExport      bool // every copied-up inode is indexed and checked against its origin
-	Verity         Verity
+	// UUIDOff: file handles in the index and in origins have no file system in them
+	// (uuid=off). Otherwise those without one count, too.
+	UUIDOff bool
+	Verity  Verity
 }
 
 // Verity says whether the data of metacopy files must have the fs-verity digest

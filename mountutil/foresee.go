@@ -91,6 +91,9 @@ func (f *foresight) open(ctx context.Context) error {
 	}
 	if f.Work != "" && err == nil {
 		f.work, err = foresee(ctx, f.Work)
+		if errors.Is(err, fs.ErrNotExist) { // whoever mounts it makes it first
+			err = nil
+		}
 	}
 	return err
 }

@@ -38,13 +38,17 @@ type layer struct {
 	device     uint64
 	id         [16]byte
 	identified bool
+	uuidOff    bool // see [diff.Features]
 	overlay    bool // it is on an overlay itself
 }
 
-// mayHave reports whether a handle can be that of an inode of the layer's file system.
-// With uuid=off the handle does not tell.
+// mayHave reports whether a handle can be that of an inode of the layer's file system
+// (ovl_decode_real_fh, Linux 6.18). Mounted with uuid=off, handles have no file system.
 func (l layer) mayHave(origin whiteout.Origin) bool {
-	return !l.identified || origin.FileSystem == l.id || origin.FileSystem == [16]byte{}
+	if origin.FileSystem == [16]byte{} {
+		return true
+	}
+	return !l.uuidOff && (!l.identified || origin.FileSystem == l.id)
 }
 
 // Open opens the layers of a stack. Directories that are mounted inside a layer
@@ -71,13 +75,14 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 			if err != nil {
 				return err
 			}
+			l.uuidOff = s.Features.UUIDOff
 			*list = append(*list, l)
 		}
 		return nil
 	}
 	tree, err := openUpper(s, &mounts)
 	if err == nil {
-		e.layers = append(e.layers, layer{tree: tree, path: s.Upper})
+		e.layers = append(e.layers, layer{tree: tree, path: s.Upper, uuidOff: s.Features.UUIDOff})
 		err = e.layers[0].look()
 	}
 	if err == nil {

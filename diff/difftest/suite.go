@@ -144,5 +144,6 @@ var groups = []group{
 	{"Data-only layers", "A layer that shows no names and has the content of metacopy files.", dataCases},
 	{"Options without a trace", "They leave nothing in the layers.", plainOptionCases},
 	{"Stacks of layers", "What the lower layers show together is what the upper one is compared with.", stackCases},
+	{"Layers by hand", "Marks that no kernel leaves, but privileged containers, image authors and broken tools do. See also TestRaw.", rawCases},
 	{"Names and order", "Names are bytes, and paths are ordered component by component.", nameCases},
 }

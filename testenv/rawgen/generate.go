@@ -153,12 +153,21 @@ func (g *generator) entry(layer string) {
 	}
 }
 
-// linkLayer is a layer that a link into layer may come from: mostly itself.
+// linkLayer is a layer that a link into layer may come from: mostly itself. An inode in
+// two layers of which one has mapped ids is left out: in a mount without an upper
+// layer, which the naive engine's views are, it has the owner of the name that was
+// looked up first.
 func (g *generator) linkLayer(layer string) string {
-	if g.IntN(4) > 0 {
-		return layer
+	from := layer
+	if g.IntN(4) == 0 {
+		from = g.layer()
 	}
-	return g.layer()
+	for _, l := range g.c.Layers {
+		if l.Kind == IDMap && (l.Name == layer) != (l.Name == from) {
+			return layer
+		}
+	}
+	return from
 }
 
 // name returns a mark's attribute, now and then that of the other namespace, or escaped.
