@@ -47,7 +47,7 @@ func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) 
 	}
 	p := l.probes.new()
 	p.ref.Dir, p.ref.Name = dir, name
-	if err := dir.Use(func(fd int) error { return p.look(l.marks, fd) }); err != nil {
+	if err := dir.Use(func(fd int) error { return p.look(l, fd) }); err != nil {
 		if l.layers[layer].overlay {
 			err = inode.Refusal(err)
 		}
@@ -57,7 +57,7 @@ func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) 
 }
 
 // look looks at the name in its directory, fd.
-func (p *probe) look(marks *whiteout.Namespace, fd int) error {
+func (p *probe) look(l *lookup, fd int) error {
 	dir, name := p.ref.Dir, p.ref.Name
 	switch err := sys.StatAt(fd, name, sys.StatAll, &p.ref.Stat); {
 	case err != nil && notFound(err):
@@ -65,12 +65,12 @@ func (p *probe) look(marks *whiteout.Namespace, fd int) error {
 		return nil
 	case err != nil:
 		return dir.Wrap("statx", name, err)
-	case p.ref.Stat.MountRoot:
+	case p.ref.Stat.MountRoot && !l.isTrap(&p.ref):
 		return hidden(dir, name)
 	}
 	var err error
-	p.whiteout, err = isWhiteout(marks, fd, name, &p.ref.Stat)
-	return dir.WrapXattr(marks.Whiteout, name, err)
+	p.whiteout, err = isWhiteout(l.marks, fd, name, &p.ref.Stat)
+	return dir.WrapXattr(l.marks.Whiteout, name, err)
 }
 
 // drop forgets the last probe, which failed with err.
