@@ -65,8 +65,6 @@ func compare(from, to *Entry) []string {
 		return []string{Unreadable, ""} // an engine need not look where the upper layer has nothing
 	case from != nil && from.Err != 0, to != nil && to.Err != 0:
 		return []string{Unreadable}
-	case from != nil && from.List != 0 && to != nil && to.Kind == "dir", to != nil && to.List != 0:
-		return []string{Unreadable}
 	case to == nil:
 		return []string{Line("delete", from.Kind, nil, from.Size)}
 	case from == nil:

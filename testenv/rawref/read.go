@@ -16,9 +16,8 @@ import (
 type Entry struct {
 	Err    syscall.Errno // of lstat; nothing else counts then
 	Listed bool          // the directory's listing has the name
-	List   syscall.Errno // of reading the directory
-	// Unlistable: once names in it were looked up, the directory can't be listed any
-	// more. An impure directory is that if one name in it can't be looked up.
+	// Unlistable: the directory can't be listed, perhaps only once names in it were
+	// looked up. An impure directory is that if one name in it can't be looked up.
 	Unlistable bool
 
 	Kind     string
@@ -56,7 +55,7 @@ func (r *reader) relist(path string) error {
 	}
 	list, err := list(r.root + path)
 	if e := r.tree[path]; e != nil {
-		e.Unlistable = err != nil
+		e.Unlistable = e.Unlistable || err != nil
 	}
 	listed := map[string]bool{}
 	for _, d := range list {
@@ -67,7 +66,7 @@ func (r *reader) relist(path string) error {
 			continue
 		}
 		e.Listed = e.Listed && listed[at]
-		if e.Err == 0 && e.Kind == "dir" && e.List == 0 {
+		if e.Err == 0 && e.Kind == "dir" {
 			if err := r.relist(at); err != nil {
 				return err
 			}
@@ -117,12 +116,8 @@ func (r *reader) directory(path string) error {
 		return err
 	}
 	list, err := list(r.root + path)
-	if err != nil && path == "" {
-		return err
-	}
-	if err != nil {
-		r.tree[path].List = errno(err)
-		return nil
+	if e := r.tree[path]; err != nil && e != nil {
+		e.Unlistable = true // what is in it can be looked up all the same
 	}
 	names := slices.Clone(r.names)
 	listed := map[string]bool{}
