@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"slices"
 	"sync"
@@ -27,28 +26,6 @@ type Engine struct {
 	marks    *whiteout.Namespace
 	features diff.Features
 	traps    map[diff.Inode]struct{}
-}
-
-// layer is an opened layer directory.
-type layer struct {
-	tree *mountutil.Tree
-	path string
-	root diff.Inode // its directory
-	// device is that of its root. identified: its file system has an id.
-	device     uint64
-	id         [16]byte
-	identified bool
-	uuidOff    bool // see [diff.Features]
-	overlay    bool // it is on an overlay itself
-}
-
-// mayHave reports whether a handle can be that of an inode of the layer's file system
-// (ovl_decode_real_fh, Linux 6.18). Mounted with uuid=off, handles have no file system.
-func (l layer) mayHave(origin whiteout.Origin) bool {
-	if origin.FileSystem == [16]byte{} {
-		return true
-	}
-	return !l.uuidOff && (!l.identified || origin.FileSystem == l.id)
 }
 
 // Open opens the layers of a stack. Directories that are mounted inside a layer
@@ -98,61 +75,6 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		e.setTraps(s.Work)
 	}
 	return err
-}
-
-// setTraps notes the directories that no lookup in a layer may come to: the roots of
-// all layers, and what overlayfs has in the work directory.
-func (e *Engine) setTraps(work string) {
-	e.traps = map[diff.Inode]struct{}{}
-	for _, l := range append(slices.Clone(e.layers), e.data...) {
-		e.traps[l.root] = struct{}{}
-	}
-	if work == "" {
-		return
-	}
-	fd, err := sys.OpenDir(work)
-	if err != nil {
-		return // it is not there any more
-	}
-	defer sys.Close(fd)
-	for _, name := range []string{"", "work", "index"} {
-		var st sys.Stat
-		if sys.StatAt(fd, name, sys.StatInode, &st) == nil {
-			e.traps[diff.Inode{Dev: st.Dev, Ino: st.Ino}] = struct{}{}
-		}
-	}
-}
-
-func openLayer(ctx context.Context, mounts *mountutil.Mounts, kind, path string) (layer, error) {
-	if err := ctx.Err(); err != nil {
-		return layer{}, err
-	}
-	tree, err := mounts.OpenTree(path)
-	if err != nil {
-		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
-	}
-	l := layer{tree: tree, path: path}
-	if err := l.look(); err != nil {
-		_ = tree.Close()
-		return layer{}, err
-	}
-	return l, nil
-}
-
-// look learns which inode and file system the layer is, and refuses one that would be
-// read wrongly.
-func (l *layer) look() error {
-	if sys.IsCasefolded(l.tree.FD()) {
-		return refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(l.path))
-	}
-	var st sys.Stat
-	if err := sys.StatAt(l.tree.FD(), "", sys.StatInode, &st); err != nil {
-		return &fs.PathError{Op: "statx", Path: l.path, Err: err}
-	}
-	l.root, l.device = diff.Inode{Dev: st.Dev, Ino: st.Ino}, st.Dev
-	l.id, l.identified = sys.FileSystemID(l.tree.FD())
-	l.overlay = sys.IsOverlay(l.tree.FD())
-	return nil
 }
 
 // Name returns "native".
@@ -424,37 +346,6 @@ func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
 	}
 	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)
 	return from, to, err
-}
-
-// shown is a list of lower directories which are directories of the new view, each in
-// the one before. To overlayfs the topmost lower directory is the inode
-// (ovl_hash_bylower, Linux 6.18), and one inode can't be two directories: the second
-// lookup is ESTALE. It depends on the order which of two is the second, unless one is
-// above the other.
-type shown struct {
-	dir   part
-	above *shown
-}
-
-// and returns s with the lower directory that o is.
-func (s *shown) and(o *object) *shown {
-	if o.own {
-		return s
-	}
-	return &shown{o.dirs.lowers[0], s}
-}
-
-// has reports whether the lower directory that o is, is in s.
-func (s *shown) has(o *object) bool {
-	if o == nil || len(o.dirs.lowers) == 0 || o.own && o.dirs.upper != nil {
-		return false
-	}
-	for ; s != nil; s = s.above {
-		if s.dir.same(o.dirs.lowers[0]) {
-			return true
-		}
-	}
-	return false
 }
 
 // differ returns in what two objects differ.

@@ -2,7 +2,6 @@ package native
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -310,21 +309,6 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 		dir = p.child()
 	}
 	return nil, nil //nolint:nilnil // not reached: names is never empty
-}
-
-// trapped returns the error with which the kernel refuses a directory that is the root
-// of a layer or part of the work directory (ovl_lookup_trap_inode, Linux 5.3): one layer
-// is inside another.
-func (l *lookup) trapped(p *probe) error {
-	if !l.isTrap(&p.ref) {
-		return nil
-	}
-	return inode.Refused{Err: &fs.PathError{Op: "look up", Path: p.ref.Dir.DisplayPath(p.ref.Name), Err: fmt.Errorf("it is a directory of this overlay itself, inside one of its layers: %w", syscall.ELOOP)}}
-}
-
-func (r *resolver) isTrap(ref *inode.Ref) bool {
-	_, trap := r.traps[diff.Inode{Dev: ref.Stat.Dev, Ino: ref.Stat.Ino}]
-	return trap
 }
 
 // redirect makes st want what p's redirect says, if it has one. after is how
