@@ -24,7 +24,9 @@ func FuzzMarks(f *testing.F) {
 		case err != nil:
 		case CheckMetacopy(value) != nil:
 			t.Errorf("%q has the digest %x, and is refused", value, digest)
-		case len(value) > 0:
+		case len(value) == metacopyHeader && digest != nil:
+			t.Errorf("%q has digest %x", value, digest)
+		case len(value) > metacopyHeader:
 			again := append([]byte{0, byte(len(value)), value[2], algorithm}, digest...)
 			if algorithm != value[3] || algorithm == 0 && digest != nil || algorithm != 0 && !bytes.Equal(again, value) {
 				t.Errorf("%q has digest %d %x", value, algorithm, digest)

@@ -83,7 +83,8 @@ func TestParseDigest(t *testing.T) {
 		"\x00\x09\x00\x01abcd":     "error",  // length
 		"\x00\x08\x01\x01abcd":     "1 abcd", // the kernel does not look at flags
 		"\x00\x08\x00\x00abcd":     "0 ",     // nor at a digest without an algorithm
-		"\x00\x04\x00\x01":         "1 ",     // that no file has
+		"\x00\x04\x00\x01":         "0 ",     // nor at a header alone
+		"\x01\x05\x00\x01":         "0 ",
 		"\x00\x45\x00\x01" + strings.Repeat("d", 65): "error", // longer than any
 		"\x00\x03\x00": "error",
 	} {

@@ -241,13 +241,16 @@ func (r *raw) lowers(tb testing.TB, c *rawgen.Case, b rawgen.Builder) {
 func (r *raw) ask(tb testing.TB, s diff.Stack, want []rawref.Expected, v verdicts, way string, count bool) {
 	for name, open := range r.engines {
 		key := name + ", " + way
-		e, err := open(tb.Context(), tb, s)
-		if err == nil {
-			var wrong []string
-			wrong, err = r.compare(tb.Context(), e, want, count)
-			if err = errors.Join(err, e.Close()); err == nil && len(wrong) > 0 {
-				v[key] = strings.Join(wrong, "\n")
-			}
+		var wrong []string
+		var err error
+		for tries := 0; tries == 0 || len(wrong) > 0 && name == "naive" && s.Mountpoint != "" && tries < 5; tries++ {
+			// A mount shows of two names of one lower inode what it has in its cache of
+			// the one or the other, so that its answer is not always the same.
+			r.count(count && tries > 0, "naive asked again")
+			wrong, err = r.answer(tb, s, open, want, count)
+		}
+		if len(wrong) > 0 {
+			v[key] = strings.Join(wrong, "\n")
 		}
 		switch {
 		case errors.Is(err, diff.ErrUnsupported):
@@ -256,6 +259,17 @@ func (r *raw) ask(tb testing.TB, s diff.Stack, want []rawref.Expected, v verdict
 			v[key] = err.Error()
 		}
 	}
+}
+
+// answer opens an engine and returns what it says and may not say.
+func (r *raw) answer(tb testing.TB, s diff.Stack, open Opener, want []rawref.Expected, count bool) ([]string, error) {
+	tb.Helper()
+	e, err := open(tb.Context(), tb, s)
+	if err != nil {
+		return nil, err
+	}
+	wrong, err := r.compare(tb.Context(), e, want, count)
+	return wrong, errors.Join(err, e.Close())
 }
 
 // compare returns what an engine says and may not say.
