@@ -243,6 +243,11 @@ func (f *foresight) settle() error {
 	if err := f.withoutXattrs(); err != nil {
 		return err
 	}
+	if f.Features.UUIDOff {
+		if err := f.severalFileSystems(); err != nil {
+			return err
+		}
+	}
 	if err := f.withoutHandles(); err != nil {
 		return err
 	}
@@ -323,6 +328,32 @@ func (f *foresight) withoutHandles() error {
 		return nil
 	}
 	return f.withoutIDs(off)
+}
+
+// severalFileSystems turns uuid=off into uuid=null if the layers are on several file
+// systems (ovl_get_layers).
+func (f *foresight) severalFileSystems() error {
+	mounts, err := superBlocks()
+	if err != nil {
+		return err
+	}
+	first, some := uint64(0), false
+	for _, d := range append([]*foreseen{f.upper}, f.lower...) {
+		if d == nil {
+			continue
+		}
+		sb, ok := mounts[d.mount]
+		if !ok {
+			sb = d.id.Dev
+		}
+		if some && sb != first {
+			f.Features.UUIDOff = false
+			f.TurnedOff = append(f.TurnedOff, "uuid=null (uuid=off requires a single file system for lower and upper)")
+			return nil
+		}
+		first, some = sb, true
+	}
+	return nil
 }
 
 // withoutIDs turns off what takes a UUID for each of the lower file systems.

@@ -83,6 +83,9 @@ func (g *generator) layer() string {
 }
 
 func (g *generator) op(verb, at string, args ...string) {
+	if verb == "xattr" && strings.HasSuffix(args[0], "redirect") && !g.offline(at) {
+		return // two names of one directory in a layer that is an overlay: its cache decides
+	}
 	list := &g.c.Early
 	if g.late {
 		list = &g.c.Late
