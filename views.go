@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,13 +31,36 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 		before.Close()
 		return nil, err
 	}
-	return newDiff(naive.Open(naiveTree(before, "old view"), naiveTree(after, "new view"), proof), opts, reason).of(s), nil
+	upper, err := mountutil.OpenTree(s.Upper)
+	if err != nil {
+		return nil, errors.Join(err, before.Close(), after.Close())
+	}
+	to := naiveTree(after, "new view")
+	to.Names, to.Closer = upper.FD(), closers{after, upper}
+	return newDiff(naive.Open(naiveTree(before, "old view"), to, proof), opts, reason).of(s), nil
+}
+
+// closers closes all of them.
+type closers []io.Closer
+
+func (c closers) Close() (err error) {
+	for _, one := range c {
+		err = errors.Join(err, one.Close())
+	}
+	return err
 }
 
 // openNew opens the new view. Where that takes more than the layers, only the
 // overlay as it is mounted has it.
 func openNew(ctx context.Context, s diff.Stack) (view *mountutil.Tree, proof naive.Proof, err error) {
 	if s.Features.NFSExport || len(s.Unknown) > 0 {
+		view, err = openMounted(s)
+		return view, naive.ProofNone, err
+	}
+	if err := showsUpper(ctx, s); err != nil {
+		if s.Mountpoint == "" || !errors.Is(err, diff.ErrUnsupported) {
+			return nil, naive.ProofNone, err
+		}
 		view, err = openMounted(s)
 		return view, naive.ProofNone, err
 	}

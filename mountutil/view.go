@@ -168,12 +168,12 @@ func openDetached(op string, s diff.Stack, opts Options) (t *Tree, err error) {
 			return err
 		}
 		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
-			empty, err := mountEmpty(point)
+			empty, err := mountEmpty(point, opts.Lower[0])
 			if err != nil {
 				return err
 			}
 			defer empty.Close()
-			opts.Lower = append(opts.Lower, fdPath(int(empty.Fd())))
+			opts.Lower = []string{fdPath(int(empty.Fd())), opts.Lower[0]}
 		}
 		mount := opts.mount
 		if !fitsPage(opts) {
@@ -203,17 +203,6 @@ func tooOld(op string, o Options, err error) error {
 		reason += "; userxattr came with Linux 5.11"
 	}
 	return &diff.UnsupportedError{Op: op, Reason: reason + "; overlaydiff probe says what this one can do"}
-}
-
-// mountEmpty opens an empty directory that lies below a single layer, since the
-// kernel wants two: the root of a tmpfs, mounted at point. A temporary directory
-// would not do: once it is removed, reading the merged root fails with ENOENT.
-func mountEmpty(point string) (*os.File, error) {
-	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
-		return nil, mountError("mount an empty layer", err)
-	}
-	return openIn(nil, point)
 }
 
 // loadedDefaults returns the parameters of the overlay module, loaded if need

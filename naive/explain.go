@@ -54,7 +54,7 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	}
 	for _, f := range []*found{&v.old, &v.new} {
 		if err := f.next(name); err != nil {
-			return nil, nil, err
+			return nil, nil, v.walk.refusal(err)
 		}
 	}
 	return v.old.ref, v.new.ref, nil

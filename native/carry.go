@@ -63,10 +63,10 @@ func (p *payload) Again() (diff.Entry, diff.Payload, error) {
 		return p.Payload.Again()
 	}
 	l := lookup{resolver: &p.walk.resolver}
-	var a attempt
+	var a inode.Attempt
 	var o *object
 	var err error
-	for again := true; again; again = a.again(err) {
+	for again := true; again; again = a.Again(err) {
 		l.reset()
 		o, err = l.resolve(p.at.parent, p.at.name, !p.at.inOld)
 	}

@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,14 +26,11 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 	}
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
-	var a attempt
-	for again := true; again; again = a.again(err) {
+	var a inode.Attempt
+	for again := true; again; again = a.Again(err) {
 		if err = ctx.Err(); err == nil {
 			x, err = e.explain(ctx, pool, path, opts)
 		}
-	}
-	if isMark(err) {
-		return x, fmt.Errorf("explain %s: %w", diff.QuotePath(path), err)
 	}
 	return x, inode.Settle("explain", path, a.Raced, err, opts)
 }
@@ -85,12 +81,15 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	v.parent, v.node = v.node, node{}
+	v.parent, v.node = v.node, node{shown: v.node.shown}
 	if from != nil {
 		v.node.old = from.dirs.lowers
 	}
 	if to != nil {
 		v.node.new = to.dirs
+		if to.meta.IsDir() {
+			v.node.shown = v.node.shown.and(to)
+		}
 	}
 	v.found = append(v.found, both{from, to})
 	return from.ref(), to.ref(), nil
@@ -123,7 +122,7 @@ func (v *explaining) root() (*inode.Ref, *inode.Ref, error) {
 
 // root returns the root of a layer.
 func (w *walk) root(layer int) (*inode.Ref, error) {
-	r := &inode.Ref{Dir: w.roots[layer].dir, Lens: w.lenses[layer]}
+	r := &inode.Ref{Dir: w.roots[layer].dir, Lens: w.layers[layer].lens}
 	return r, r.Reload()
 }
 

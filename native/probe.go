@@ -46,31 +46,34 @@ func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) 
 		}
 	}
 	p := l.probes.new()
-	p.ref.Dir, p.ref.Name, p.ref.Lens = dir, name, l.lenses[layer]
-	if err := dir.Use(func(fd int) error { return p.look(l.marks, fd) }); err != nil {
+	p.ref.Dir, p.ref.Name, p.ref.Lens = dir, name, l.layers[layer].lens
+	if err := dir.Use(func(fd int) error { return p.look(l, fd) }); err != nil {
+		if l.layers[layer].overlay {
+			err = inode.Refusal(err)
+		}
 		return nil, l.drop(err)
 	}
 	return p, nil
 }
 
 // look looks at the name in its directory, fd.
-func (p *probe) look(marks *whiteout.Namespace, fd int) error {
+func (p *probe) look(l *lookup, fd int) error {
 	dir, name := p.ref.Dir, p.ref.Name
-	if marks.Fuse && whiteout.IsFuseMark(name) {
+	if l.marks.Fuse && whiteout.IsFuseMark(name) {
 		p.absent = true
 		return nil
 	}
 	switch err := sys.StatAt(fd, name, sys.StatAll, &p.ref.Stat); {
 	case err != nil && notFound(err):
-		return p.missing(marks, fd)
+		return p.missing(l.marks, fd)
 	case err != nil:
 		return dir.Wrap("statx", name, err)
-	case p.ref.Stat.MountRoot:
+	case p.ref.Stat.MountRoot && !l.isTrap(&p.ref):
 		return hidden(dir, name)
 	}
 	var err error
-	if p.whiteout, err = isWhiteout(marks, fd, name, &p.ref.Stat); err != nil || p.whiteout {
-		return dir.WrapXattr(marks.Whiteout, name, err)
+	if p.whiteout, err = isWhiteout(l.marks, fd, name, &p.ref.Stat); err != nil || p.whiteout {
+		return dir.WrapXattr(l.marks.Whiteout, name, err)
 	}
 	return p.ref.Show(fd)
 }
@@ -210,5 +213,5 @@ func (e *MarkError) Error() string {
 func (e *MarkError) Unwrap() error { return e.Err }
 
 func markError(of *inode.Ref, xattr, reason string, err error) error {
-	return &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}
+	return inode.Refused{Err: &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}}
 }

@@ -17,6 +17,20 @@ import (
 // or the file system can't.
 func IDMapped(tb testing.TB, fs FS, source, ids string) (point string) {
 	tb.Helper()
+	point, err := TryIDMapped(tb, source, ids)
+	switch {
+	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL): // the kernel, the file system
+		Absent(tb, fs, IDMaps)
+	case err != nil:
+		tb.Fatal(err)
+	}
+	return point
+}
+
+// TryIDMapped is [IDMapped] that returns the error of a kernel or a file system which
+// can't.
+func TryIDMapped(tb testing.TB, source, ids string) (point string, err error) {
+	tb.Helper()
 	RequireRoot(tb)
 	var lines []syscall.SysProcIDMap
 	for line := range strings.SplitSeq(ids, ",") {
@@ -41,11 +55,8 @@ func IDMapped(tb testing.TB, fs FS, source, ids string) (point string) {
 		defer sys.Close(tree)
 		err = sys.MapIDs(tree, int(namespace.Fd()))
 	}
-	switch {
-	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL): // the kernel, the file system
-		Absent(tb, fs, IDMaps)
-	case err != nil:
-		tb.Fatalf("map the ids of %s: %v", source, err)
+	if err != nil {
+		return "", fmt.Errorf("map the ids of %s: %w", source, err)
 	}
 	point, err = os.MkdirTemp("", "mapped")
 	if err != nil {
@@ -60,5 +71,5 @@ func IDMapped(tb testing.TB, fs FS, source, ids string) (point string) {
 			tb.Error(err)
 		}
 	})
-	return point
+	return point, nil
 }

@@ -16,7 +16,7 @@ type Namespace struct {
 	Metacopy string // of a regular file (4.19): [CheckMetacopy]
 	Whiteout string // of an empty regular file, any value (6.7)
 	Origin   string // of what was copied up (4.12): [ParseOrigin]
-	Nlink    string // of an index entry (4.13): [ParseNlink]
+	Upper    string // of a directory's index entry (4.16): [ParseOrigin] of the upper directory
 	Protattr string // of what is immutable or append-only: the letters a and i (5.15)
 	// Fuse: the layers are those of fuse-overlayfs, which has no other marks than whiteouts
 	// and Opaque: the other names are empty.
@@ -36,7 +36,7 @@ func newNamespace(prefix string) *Namespace {
 		Metacopy: prefix + "metacopy",
 		Whiteout: prefix + "whiteout",
 		Origin:   prefix + "origin",
-		Nlink:    prefix + "nlink",
+		Upper:    prefix + "upper",
 		Protattr: prefix + "protattr",
 	}
 }

@@ -36,7 +36,8 @@ type stackFlags struct {
 	json    bool
 	verbose bool
 
-	kinds bool // see [overlaydiff.Options]
+	kinds      bool                              // see [overlaydiff.Options]
+	unreadable func(*diff.UnreadableError) error // nil: the first one is the error
 }
 
 func (f *stackFlags) register(cmd *cobra.Command) {
@@ -55,14 +56,17 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
-	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
+	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read, or can't be read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
 	f.complete(cmd)
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
-	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds, Owners: overlaydiff.Owners(f.owners)}
+	return overlaydiff.Options{
+		Engine: overlaydiff.Choice(f.engine), Strict: f.strict, OnUnreadable: f.unreadable,
+		Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds, Owners: overlaydiff.Owners(f.owners),
+	}
 }
 
 // check finds contradictions before anything is opened, and says which of the
@@ -123,9 +127,11 @@ func (f *stackFlags) stack(ctx context.Context, args []string) (s diff.Stack, er
 		c, err = f.named(ctx, args[0])
 		s = c.Stack
 	case f.options != "":
-		s, err = overlaydiff.FromOptions(f.options)
+		if s, err = overlaydiff.FromOptions(f.options); err == nil && s.Upper != "" {
+			s, err = overlaydiff.Foresee(ctx, s)
+		}
 	default:
-		s, err = f.byFlags()
+		s, err = f.byFlags(ctx)
 	}
 	if f.layerMap != "" && (err == nil || errors.As(err, new(*mountutil.OwnersError))) {
 		return f.mapLayers(s)
@@ -153,7 +159,7 @@ func (f *stackFlags) mapLayers(s diff.Stack) (diff.Stack, error) {
 }
 
 // byFlags is the stack of --lower and --upper.
-func (f *stackFlags) byFlags() (diff.Stack, error) {
+func (f *stackFlags) byFlags(ctx context.Context) (diff.Stack, error) {
 	s := diff.Stack{Upper: f.upper, Work: f.work, Features: diff.Features{
 		// Without mount options, what the layers hold is honoured; overlayfs
 		// itself never follows a user.overlay.redirect.
@@ -163,6 +169,9 @@ func (f *stackFlags) byFlags() (diff.Stack, error) {
 	var err error
 	if f.lower != "" {
 		s.Lower, s.Data, err = mountutil.ParseLower(f.lower)
+	}
+	if err == nil && len(s.Lower) > 0 && s.Upper != "" {
+		s, err = overlaydiff.Foresee(ctx, s)
 	}
 	return s, err
 }

@@ -75,7 +75,7 @@ func (o overlay) mount(t testing.TB, work func(merged string)) *views {
 	if len(lower) == 1 {
 		empty := filepath.Join(o.dir, "empty")
 		testenv.Tree(t, empty)
-		lower = []string{lower[0], empty}
+		lower = []string{empty, lower[0]} // the layer stays the lowest, in which marks are not read
 	}
 	return &views{
 		stack: diff.Stack{
@@ -108,7 +108,7 @@ func features(options string) diff.Features {
 		}
 		return parameter(option)
 	}
-	f := diff.Features{NFSExport: on("nfs_export")}
+	f := diff.Features{NFSExport: on("nfs_export"), UUIDOff: set["uuid"] == "off"}
 	f.Index = on("index") || f.NFSExport
 	if _, f.UserXattr = set["userxattr"]; f.UserXattr {
 		return f // with user.* markers the kernel never follows

@@ -158,5 +158,6 @@ var groups = []group{
 	{"Options without a trace", "They leave nothing in the layers.", plainOptionCases},
 	{"Stacks of layers", "What the lower layers show together is what the upper one is compared with.", stackCases},
 	{"Owners", "A layer may be an id-mapped mount, which shows other owners than are stored in it.", ownerCases},
+	{"Layers by hand", "Marks that no kernel leaves, but privileged containers, image authors and broken tools do. See also TestRaw.", rawCases},
 	{"Names and order", "Names are bytes, and paths are ordered component by component.", nameCases},
 }

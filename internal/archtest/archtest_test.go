@@ -80,13 +80,15 @@ floor tests
 	testenv:           internal/sys github.com/google/go-cmp/... github.com/pkg/xattr go.uber.org/goleak
 	testenv/refdiff:   github.com/pkg/xattr
 	testenv/oddtar:
+	testenv/rawgen:    internal/sys github.com/pkg/xattr
+	testenv/rawref:    github.com/pkg/xattr
 	testenv/vm:
 	testenv/vm/guestinit: testenv/vm golang.org/x/sys/unix
 	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
 	testenv/torture:   github.com/pkg/xattr
 	testenv/torture/campaign: testenv/torture
-	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
+	diff/difftest:     diff testenv testenv/rawgen testenv/rawref testenv/refdiff github.com/google/go-cmp/...
 	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `
 

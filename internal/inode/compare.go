@@ -284,6 +284,11 @@ func (r *Ref) openPinned(dirfd int, err error) (int, error) {
 	if errors.Is(openErr, fs.ErrNotExist) { // no /proc
 		openErr = err
 	}
+	if Vanished(openErr) {
+		// The inode is there and can't be opened: in an overlay, the data of a
+		// metacopy file is missing.
+		openErr = Refused{openErr}
+	}
 	return file, openErr
 }
 

@@ -75,17 +75,6 @@ func FIDAt(dirfd int, name string) (Handle, error) {
 	return handleAt(dirfd, name, handleFID)
 }
 
-// OpenHandle opens what a handle identifies on the file system of fd with O_PATH. It
-// needs CAP_DAC_READ_SEARCH in the user namespace of that file system.
-func OpenHandle(fd int, h Handle) (int, error) {
-	for {
-		got, err := unix.OpenByHandleAt(fd, unix.NewFileHandle(h.Type, []byte(h.ID)), unix.O_PATH|unix.O_CLOEXEC)
-		if err != unix.EINTR {
-			return got, err
-		}
-	}
-}
-
 // ReadDirSome is [ReadDir] for the first entries: as many as one call writes to a small
 // buffer, some dozens, however large the directory is.
 func ReadDirSome(fd int, visit func(d Dirent) bool) error {
