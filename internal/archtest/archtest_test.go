@@ -95,7 +95,7 @@ floor tests
 // inTests is what any package's tests may import, beside packages of its own
 // floor and of those below.
 var inTests = []string{
-	"testenv", "testenv/oddtar", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
+	"testenv", "testenv/oddtar", "testenv/rawgen", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
 	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal/...",
 	"go.etcd.io/bbolt",
