@@ -2,6 +2,10 @@ package bench
 
 import (
 	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff"
@@ -42,15 +46,22 @@ func BenchmarkProof(b *testing.B) {
 // directories that all have, some levels down.
 func layeredImage(b *testing.B, layers, files int) string {
 	dir := b.TempDir()
-	o := testenv.Overlay{Upper: dir + "/upper"}
+	names := []string{}
 	for i := range layers {
-		lower := fmt.Sprintf("%s/%d", dir, i)
+		names = append(names, strconv.Itoa(i))
+		lower := filepath.Join(dir, names[i])
 		lines := []string{"dir usr", "dir usr/lib", "dir usr/share", "dir etc"}
 		for f := range files {
 			lines = append(lines, fmt.Sprintf("file usr/lib/f%d-%d content=x", i, f))
 		}
 		testenv.Tree(b, lower, lines...)
-		o.Lower = append(o.Lower, lower)
 	}
-	return testenv.Mount(b, o)
+	// By relative names, as container engines do to get a hundred into one page.
+	testenv.Tree(b, dir, "dir upper", "dir work", "dir merged")
+	b.Chdir(dir)
+	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+	must(b, syscall.Mount("overlay", dir+"/merged", "overlay", 0, options))
+	b.Cleanup(func() { testenv.Unmount(b, dir+"/merged") })
+	b.Chdir("/")
+	return dir + "/merged"
 }

@@ -103,6 +103,14 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 			return nil
 		})
 	},
+	IDMaps: func(tb testing.TB, dir string) error {
+		Tree(tb, filepath.Join(dir, "lower"))
+		mapped, err := TryIDMapped(tb, filepath.Join(dir, "lower"), "0:100000:65536")
+		if err != nil {
+			return err
+		}
+		return TryMount(tb, Overlay{Lower: []string{mapped}, Upper: filepath.Join(dir, "upper")})
+	},
 	Verity: func(tb testing.TB, dir string) error {
 		return tryOverlay(tb, dir, Overlay{Options: "metacopy=on,verity=on"}, nil)
 	},
@@ -160,7 +168,7 @@ func Has(tb testing.TB, fs FS, need Need) bool {
 		return has
 	}
 	err := probes[need](tb, Scratch(tb, fs))
-	for _, no := range []error{syscall.EINVAL, syscall.EOPNOTSUPP, syscall.EIO} { // EIO: of a mark that could not be set
+	for _, no := range []error{syscall.EINVAL, syscall.EOPNOTSUPP, syscall.ENOSYS, syscall.EIO} { // EIO: of a mark that could not be set
 		if errors.Is(err, no) {
 			tried[key] = false
 			return false

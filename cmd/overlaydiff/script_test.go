@@ -334,6 +334,12 @@ func cmdJSONL(ts *testscript.TestScript, args []string) {
 			}
 			delete(object, "path_bytes")
 		}
+		if proven, ok := object["layers_proven"]; ok { // of a mounted overlay
+			if _, bool := proven.(bool); !bool {
+				ts.Fatalf("%s: layers_proven is no truth value", line)
+			}
+			delete(object, "layers_proven")
+		}
 		types := map[string]string{}
 		for name, value := range object {
 			types[name] = fmt.Sprintf("%T", value)

@@ -51,7 +51,7 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.oldDir, "old", "", "`DIR` of the old tree, instead of an overlay")
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
 	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
-	flags.StringVar(&f.layerMap, "layer-map", "", "the lower layers are id-mapped by `RANGES`: CONTAINER:HOST:SIZE[,…], or none")
+	flags.StringVar(&f.layerMap, "layer-map", "", "id-map `RANGES` of the lower layers, CONTAINER:HOST:SIZE[,…], or none")
 	flags.StringVar(&f.owners, "owners", string(overlaydiff.OwnersContainer), "whose `IDS` are told: container or host")
 	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
@@ -83,7 +83,7 @@ func (f *stackFlags) check(args []string) error {
 		return usagef("--content %s: say auto, always or never", strconv.Quote(f.content))
 	}
 	switch overlaydiff.Owners(f.owners) {
-	case overlaydiff.OwnersContainer, overlaydiff.OwnersHost:
+	case "", overlaydiff.OwnersContainer, overlaydiff.OwnersHost:
 	default:
 		return usagef("--owners %s: say container or host", strconv.Quote(f.owners))
 	}
