@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -107,6 +108,11 @@ func (l *Layer) owner(path string, id, shown *sys.Identity) {
 	if len(l.Owners) < mostOwners {
 		l.Owners = append(l.Owners, o)
 	}
+}
+
+// knows reports whether an entry with these owners was compared.
+func (l *Layer) knows(id *sys.Identity) bool {
+	return slices.ContainsFunc(l.Owners, func(o Owner) bool { return o.UID == id.UID && o.GID == id.GID })
 }
 
 // Close frees the layer.
@@ -294,8 +300,8 @@ const (
 	maxDepth = 32
 	// maxMissing is how many entries that the mount does not show are looked for above.
 	maxMissing = 24
-	// maxOwners is how many names are compared after a witness was found, for their owners.
-	maxOwners = 32
+	// maxOwners is how many names are looked at after a witness was found, for their owners.
+	maxOwners = 8
 )
 
 // search looks for a witness of one layer.
@@ -305,6 +311,7 @@ type search struct {
 	above       []*Layer
 	dirs, names int // that may still be read
 	missing     []string
+	proven      bool   // there is a witness; now owners alone are of interest
 	uncertain   string // an entry that is alike, where a copy would be as well
 }
 
@@ -339,29 +346,26 @@ func (s *search) dir(fd, merged int, path string, depth int) string {
 		case directory: // the file system does not say what its entries are
 			dirs = append(dirs, name)
 		}
-		if found != "" {
-			s.names = min(s.names, maxOwners)
+		if found != "" && !s.proven {
+			s.names, s.proven = min(s.names, maxOwners), true
 		}
 		return s.names > 0
 	})
-	if err != nil {
-		return found
-	}
-	for _, name := range dirs {
-		if s.compare(fd, merged, path, name) == witness && found == "" {
-			found = path + "/" + name
-			s.names = min(s.names, maxOwners)
-		}
-	}
-	if found != "" {
+	if err != nil || found != "" {
 		return found
 	}
 	for _, name := range dirs {
 		if s.dirs <= 0 || depth >= maxDepth {
-			return ""
+			break
 		}
 		if found := s.enter(fd, merged, path+"/"+name, name, depth+1); found != "" {
 			return found
+		}
+	}
+	// Directories last: most are merged, and the mount shows that of the topmost layer.
+	for _, name := range dirs {
+		if s.compare(fd, merged, path, name) == witness {
+			return path + "/" + name
 		}
 	}
 	return ""
@@ -399,7 +403,7 @@ func (s *search) compare(fd, merged int, path, name string) outcome {
 		return nothing
 	}
 	var id sys.Identity
-	if sys.IdentityAt(fd, name, &id) != nil || id.Whiteout {
+	if sys.IdentityAt(fd, name, &id) != nil || id.Whiteout || s.proven && s.l.knows(&id) {
 		return nothing
 	}
 	e, ok, err := s.m.look(merged, name)
