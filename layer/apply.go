@@ -185,7 +185,7 @@ func ApplyAt(ctx context.Context, r io.Reader, dirfd int, name string, opts Appl
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(name), err)
 	}
-	st := &stage{target: name, fd: fd, ids: idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)}}
+	st := &stage{fd: fd, ids: idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)}}
 	return st.apply(ctx, r, name, opts)
 }
 

@@ -33,7 +33,8 @@ floor ground
 	internal/fswalk:   internal/sys
 	internal/inode:    diff internal/sys internal/fswalk
 	internal/scratch:  internal/sys
-	internal/wholefile: internal/sys
+	internal/paths:    internal/sys
+	internal/wholefile: internal/paths internal/sys
 
 floor encodings and mounts
 	whiteout:          diff internal/sys github.com/pkg/xattr
@@ -43,7 +44,7 @@ floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
 	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
 	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	layer:             diff whiteout internal/sys internal/scratch
+	layer:             diff whiteout internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
 	stores:            diff mountutil
@@ -66,7 +67,7 @@ floor screens and pages
 	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 

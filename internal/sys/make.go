@@ -66,6 +66,9 @@ func CreateAt(dirfd int, name string) (int, error) {
 // MkdirAt makes the directory name in dirfd, for its owner only.
 func MkdirAt(dirfd int, name string) error { return unix.Mkdirat(dirfd, name, 0o700) }
 
+// MkdirSharedAt makes the directory name in dirfd, with mode 0777 before umask.
+func MkdirSharedAt(dirfd int, name string) error { return unix.Mkdirat(dirfd, name, 0o777) }
+
 // SymlinkAt makes the symbolic link name in dirfd.
 func SymlinkAt(target string, dirfd int, name string) error {
 	return unix.Symlinkat(target, dirfd, name)
