@@ -58,7 +58,7 @@ func openMounted(s diff.Stack) (*mountutil.Tree, error) {
 			Reason: "with nfs_export=on or unknown options what a mount shows is not in the layers alone; mount the overlay and name where it is mounted",
 		}
 	}
-	return mountutil.OpenTree(s.Mountpoint)
+	return (&mountutil.Mounts{Opener: s.Opener}).OpenTree(s.Mountpoint)
 }
 
 func naiveTree(t *mountutil.Tree, name string) naive.Tree {
@@ -67,10 +67,10 @@ func naiveTree(t *mountutil.Tree, name string) naive.Tree {
 
 // proofOf returns what the inode numbers of views of a stack prove.
 func proofOf(s diff.Stack) naive.Proof {
-	switch layers := append([]string{s.Upper}, s.Lower...); {
-	case !sameDevice(layers):
+	switch same, numbers := sameDevice(s); {
+	case !same:
 		return naive.ProofNone
-	case !sys.NumbersInodes(s.Upper):
+	case !numbers:
 		return naive.ProofInode
 	case s.Features.Metacopy || len(s.Data) > 0: // where the data is depends on the name, too
 		return naive.ProofListedOnce
@@ -78,21 +78,26 @@ func proofOf(s diff.Stack) naive.Proof {
 	return naive.ProofListed
 }
 
-// sameDevice reports whether all directories are on one device. Then the inode
-// numbers that read-only overlays of them show are the layers' own.
-func sameDevice(dirs []string) bool {
-	var first, st syscall.Stat_t
-	for i, dir := range dirs {
-		if err := syscall.Stat(dir, &st); err != nil {
-			return false
+// sameDevice reports whether all layers are on one device. Then the inode numbers that
+// read-only overlays of them show are the layers' own. numbers tells whether that file
+// system has each number once.
+func sameDevice(s diff.Stack) (same, numbers bool) {
+	var upper sys.Stat
+	for i, dir := range append([]string{s.Upper}, s.Lower...) {
+		f, err := mountutil.Open(s, dir)
+		if err != nil {
+			return false, false
 		}
-		if i == 0 {
-			first = st
-		} else if st.Dev != first.Dev {
-			return false
+		var st sys.Stat
+		if err = sys.UsageAt(int(f.Fd()), "", &st); err == nil && i == 0 {
+			upper, numbers = st, sys.NumbersInodes(int(f.Fd()))
+		}
+		f.Close()
+		if err != nil || st.Dev != upper.Dev {
+			return false, false
 		}
 	}
-	return true
+	return true, numbers
 }
 
 // trees opens the naive engine on two directory trees.

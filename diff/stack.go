@@ -1,6 +1,9 @@
 package diff
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // Stack describes an overlay: its layer directories and what its mount options
 // make of their markers. It is a description only; whether the directories
@@ -21,6 +24,20 @@ type Stack struct {
 	// Unknown has the mount options that overlaydiff does not know: they may
 	// change the meaning of the layers.
 	Unknown []string
+	// Opener opens the directories of this stack. nil: they are opened by their paths, in
+	// the mount namespace of the calling thread.
+	Opener Opener
+}
+
+// Opener opens the directories of a stack where a path alone does not lead to them, or
+// must not be believed: a directory that is covered by a later mount, that belongs to
+// another mount namespace, or that another user may exchange. It is safe for concurrent
+// use, and it holds nothing that must be closed.
+type Opener interface {
+	// Open opens a directory of the stack, which is named by its path there, with O_PATH.
+	// The caller closes the file. It fails if the directory is no longer the one that was
+	// found when the stack was made.
+	Open(path string) (*os.File, error)
 }
 
 // Features are the overlayfs features that decide how a layer is read. What

@@ -3,10 +3,15 @@
 package mountutil
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
 )
 
 // Tree is an open directory tree. Unless [Tree.Private] is false it is on a mount
@@ -41,6 +46,8 @@ func (c *mountCopy) release() (err error) {
 // hundred layers. The zero value is ready. Not safe for concurrent use, and no use
 // for more trees once one of them is closed.
 type Mounts struct {
+	// Opener opens the directories; nil: their paths are followed.
+	Opener diff.Opener
 	copies map[uint64]*mountCopy // by the id of the mount
 }
 
@@ -56,18 +63,34 @@ func OpenTree(path string) (*Tree, error) { return new(Mounts).OpenTree(path) }
 // like.
 func (m *Mounts) OpenTree(path string) (*Tree, error) {
 	t, err := m.openTree(path)
-	if err != nil {
-		return nil, pathError("open", path, err, "name a directory that can be read")
+	if errno := unix.Errno(0); errors.As(err, &errno) && m.Opener == nil {
+		err = pathError("open", path, errno, "name a directory that can be read")
 	}
-	return t, nil
+	return t, err
+}
+
+// Open opens one of the directories of a stack with O_PATH, as s.Opener says. An error
+// of a path that is followed is an [*fs.PathError].
+func Open(s diff.Stack, path string) (*os.File, error) { return openIn(s.Opener, path) }
+
+func openIn(opener diff.Opener, path string) (*os.File, error) {
+	if opener != nil {
+		return opener.Open(path)
+	}
+	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func (m *Mounts) openTree(path string) (*Tree, error) {
-	at, err := open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	f, err := openIn(m.Opener, path)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(at)
+	defer f.Close()
+	at := int(f.Fd())
 	var st unix.Statx_t
 	err = unix.Statx(at, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_MNT_ID, &st)
 	known := err == nil && st.Mask&unix.STATX_MNT_ID != 0 // 5.8

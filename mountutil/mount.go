@@ -216,20 +216,26 @@ func (o Options) data() string {
 // layerFDs are descriptors that hold layer directories. The kernel takes the
 // directory itself, whatever happens to its path, and the names
 // /proc/self/fd/N need no escapes.
-type layerFDs []int
+type layerFDs struct {
+	opener diff.Opener // opens the directories; nil: their paths are followed
+	files  []*os.File
+}
 
 // open returns the name under which the kernel finds the directory path.
 func (l *layerFDs) open(path string) (string, error) {
-	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
+	f, err := openIn(l.opener, path)
+	if errno := unix.Errno(0); errors.As(err, &errno) {
 		remedy := "name a directory that exists"
-		if errors.Is(err, unix.EMFILE) {
+		if errno == unix.EMFILE {
 			remedy = "raise the limit of open files, ulimit -n"
 		}
-		return "", pathError("open the layer", path, err, remedy)
+		return "", pathError("open the layer", path, errno, remedy)
 	}
-	*l = append(*l, fd)
-	return fdPath(fd), nil
+	if err != nil {
+		return "", err
+	}
+	l.files = append(l.files, f)
+	return fdPath(int(f.Fd())), nil
 }
 
 func (l *layerFDs) openAll(paths []string) ([]string, error) {
@@ -245,10 +251,10 @@ func (l *layerFDs) openAll(paths []string) ([]string, error) {
 }
 
 func (l *layerFDs) close() {
-	for _, fd := range *l {
-		unix.Close(fd)
+	for _, f := range l.files {
+		f.Close()
 	}
-	*l = nil
+	l.files = nil
 }
 
 func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

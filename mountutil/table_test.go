@@ -151,7 +151,7 @@ func TestStackOfMount_LayersByDescriptor(t *testing.T) {
 		for _, l := range [][2]string{{"lowerdir+", o.Lower[0]}, {"lowerdir+", o.Lower[1]}, {"upperdir", o.Upper}, {"workdir", o.Work}} {
 			_, err := fds.open(l[1])
 			check(t, err)
-			if err := unix.FsconfigSetFd(fsfd, l[0], fds[len(fds)-1]); err != nil {
+			if err := unix.FsconfigSetFd(fsfd, l[0], int(fds.files[len(fds.files)-1].Fd())); err != nil {
 				testenv.Absent(t, "", testenv.LayersByFD)
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +80,7 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 		return nil, err
 	}
 	opts.Lower, opts.Data = lower, s.Data
-	return openDetached(op+" of "+diff.QuotePath(lower[0]), opts)
+	return openDetached(op+" of "+diff.QuotePath(lower[0]), s.Opener, opts)
 }
 
 // checkTrusted returns an error if a mount would not heed the marks of trusted.*.
@@ -119,17 +119,31 @@ func OpenReplay(ctx context.Context, s diff.Stack, upper, work string) (*Tree, e
 	opts.Generic = []string{"nosuid", "nodev", "noexec"}
 	opts.Fsync = "volatile" // nobody needs it after a crash
 	opts.Lower, opts.Data, opts.Upper, opts.Work = s.Lower, s.Data, upper, work
-	return openDetached(op, opts)
+	return openDetached(op, outside{s, []string{upper, work}}, opts)
+}
+
+// outside is the opener of a stack and of directories that do not belong to it.
+type outside struct {
+	stack diff.Stack
+	own   []string
+}
+
+// Open implements [diff.Opener].
+func (o outside) Open(path string) (*os.File, error) {
+	if slices.Contains(o.own, path) {
+		return openIn(nil, path)
+	}
+	return Open(o.stack, path)
 }
 
 // openDetached mounts opts and opens the root of a copy of the mount that is in
 // no namespace. It does so in a mount namespace that lives only for this: nobody
 // else ever sees the mount, and a kill at any moment leaves neither a mount nor
 // a temporary directory.
-func openDetached(op string, opts Options) (t *Tree, err error) {
+func openDetached(op string, opener diff.Opener, opts Options) (t *Tree, err error) {
 	err = InOwnNamespace(op, func() error {
 		// Opened here, since a layer must be in the mounter's namespace.
-		var fds layerFDs
+		fds := layerFDs{opener: opener}
 		defer fds.close()
 		for _, upper := range []bool{false, true} {
 			if err := opts.byDescriptors(&fds, upper); err != nil {
@@ -138,11 +152,12 @@ func openDetached(op string, opts Options) (t *Tree, err error) {
 		}
 		point := os.TempDir() // any directory: here it is covered for nobody
 		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
-			empty, err := mountEmpty(point, &fds)
+			empty, err := mountEmpty(point)
 			if err != nil {
 				return err
 			}
-			opts.Lower = append(opts.Lower, empty)
+			defer empty.Close()
+			opts.Lower = append(opts.Lower, fdPath(int(empty.Fd())))
 		}
 		mount := opts.mount
 		if !fitsPage(opts) {
@@ -174,16 +189,15 @@ func tooOld(op string, o Options, err error) error {
 	return &diff.UnsupportedError{Op: op, Reason: reason + "; overlaydiff probe says what this one can do"}
 }
 
-// mountEmpty returns the name of an empty directory that lies below a single
-// layer, since the kernel wants two: the root of a tmpfs, mounted at point. A
-// temporary directory would not do: once it is removed, reading the merged root
-// fails with ENOENT.
-func mountEmpty(point string, fds *layerFDs) (string, error) {
+// mountEmpty opens an empty directory that lies below a single layer, since the
+// kernel wants two: the root of a tmpfs, mounted at point. A temporary directory
+// would not do: once it is removed, reading the merged root fails with ENOENT.
+func mountEmpty(point string) (*os.File, error) {
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
-		return "", mountError("mount an empty layer", err)
+		return nil, mountError("mount an empty layer", err)
 	}
-	return fds.open(point)
+	return openIn(nil, point)
 }
 
 // loadedDefaults returns the parameters of the overlay module, loaded if need
@@ -244,14 +258,29 @@ func checkIndex(op string, s diff.Stack) error {
 	if s.Work == "" {
 		return no
 	}
-	names, err := os.ReadDir(filepath.Join(s.Work, "index"))
+	names, err := indexNames(s)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return pathError("read the inode index", s.Work, err, "name the work directory of this overlay")
 	}
-	for _, n := range names {
-		if !strings.HasPrefix(n.Name(), "#") { // temporary files and the shared whiteout
+	for _, name := range names {
+		if !strings.HasPrefix(name, "#") { // temporary files and the shared whiteout
 			return no
 		}
 	}
 	return nil
+}
+
+func indexNames(s diff.Stack) ([]string, error) {
+	work, err := Open(s, s.Work)
+	if err != nil {
+		return nil, err
+	}
+	defer work.Close()
+	fd, err := open(int(work.Fd()), "index", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, err
+	}
+	index := os.NewFile(uintptr(fd), "index")
+	defer index.Close()
+	return index.Readdirnames(-1)
 }

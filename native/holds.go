@@ -23,7 +23,7 @@ func Holds(ctx context.Context, s diff.Stack, opts diff.Options) iter.Seq2[diff.
 			yield(diff.Held{}, errNoUpper)
 			return
 		}
-		tree, err := openUpper(s, new(mountutil.Mounts))
+		tree, err := openUpper(s, &mountutil.Mounts{Opener: s.Opener})
 		if err != nil {
 			yield(diff.Held{}, err)
 			return

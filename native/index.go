@@ -13,6 +13,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
@@ -43,17 +44,17 @@ type indexEntry struct {
 
 // openIndex reads the index of the work directory. nil means that nothing is
 // indexed.
-func openIndex(ctx context.Context, work string, marks *whiteout.Namespace, layers []layer) (*index, error) {
-	if work == "" {
+func openIndex(ctx context.Context, s diff.Stack, marks *whiteout.Namespace, layers []layer) (*index, error) {
+	if s.Work == "" {
 		return nil, refuse("index=on, and the work directory with the index is not known; name it (--work)")
 	}
-	workFD, err := sys.OpenDir(work)
+	work, err := mountutil.Open(s, s.Work)
 	if err != nil {
-		return nil, fmt.Errorf("open the work directory: %w", &fs.PathError{Op: "open", Path: work, Err: err})
+		return nil, fmt.Errorf("open the work directory: %w", err)
 	}
-	defer sys.Close(workFD)
-	path := filepath.Join(work, "index")
-	fd, err := sys.OpenDirAt(workFD, "index")
+	defer work.Close()
+	path := filepath.Join(s.Work, "index")
+	fd, err := sys.OpenDirAt(int(work.Fd()), "index")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // no index is an answer
 	}

@@ -49,7 +49,7 @@ func Open(ctx context.Context, s diff.Stack) (*Engine, error) {
 }
 
 func (e *Engine) open(ctx context.Context, s diff.Stack) error {
-	var mounts mountutil.Mounts
+	mounts := mountutil.Mounts{Opener: s.Opener}
 	add := func(list *[]layer, kind string, paths ...string) error {
 		for _, path := range paths {
 			l, err := openLayer(ctx, &mounts, kind, path)
@@ -72,7 +72,7 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		err = add(&e.data, "data-only lower", s.Data...)
 	}
 	if err == nil && s.Features.Index {
-		e.index, err = openIndex(ctx, s.Work, e.marks, e.layers)
+		e.index, err = openIndex(ctx, s, e.marks, e.layers)
 	}
 	return err
 }

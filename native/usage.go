@@ -23,7 +23,7 @@ func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, er
 	if s.Upper == "" {
 		return total, errNoUpper
 	}
-	tree, err := openUpper(s, new(mountutil.Mounts))
+	tree, err := openUpper(s, &mountutil.Mounts{Opener: s.Opener})
 	if err != nil {
 		return total, err
 	}

@@ -54,11 +54,11 @@ func oneDevice(a, b int) (bool, error) {
 	return err == nil && sa.Dev == sb.Dev, err
 }
 
-// NumbersInodes reports whether the file system at path is known to have each
+// NumbersInodes reports whether the file system of fd is known to have each
 // inode number once: the subvolumes of btrfs, for one, have the same ones.
-func NumbersInodes(path string) bool {
+func NumbersInodes(fd int) bool {
 	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
+	if err := unix.Fstatfs(fd, &st); err != nil {
 		return false
 	}
 	switch st.Type {
