@@ -56,18 +56,22 @@ const (
 var errBolt = errors.New("the database is damaged: mend the store")
 
 // openBolt reads a database as of one commit, whoever has it open.
-func openBolt(ctx context.Context, path string) (*bolt, error) {
-	f, err := openFile(path, maxDatabase)
+func openBolt(ctx context.Context, e eyes, path string) (*bolt, error) {
+	f, err := e.file(path, maxDatabase)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	most := int64(maxDatabase)
+	if e.user != 0 {
+		most = maxUsers
+	}
 	const tries = 100
 	for range tries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		data, same, err := readBolt(f)
+		data, same, err := readBolt(f, most)
 		if err != nil {
 			return nil, pathError(err, path)
 		}
@@ -87,12 +91,12 @@ func openBolt(ctx context.Context, path string) (*bolt, error) {
 // readBolt returns the file, and whether that is the state after one commit. A
 // commit writes its pages where the one before has none, and then one of the two
 // meta pages: so it is if those were the same before and after.
-func readBolt(f *os.File) (data []byte, same bool, err error) {
+func readBolt(f *os.File, most int64) (data []byte, same bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, err
 	}
-	if info.Size() > maxDatabase || info.Size() > maxUsers && owner(info) != 0 {
+	if info.Size() > most {
 		return nil, false, errors.New("it is larger than containerd would write")
 	}
 	before, err := boltHeads(f)

@@ -43,6 +43,9 @@ const (
 // Container is a container with its own layer and those of its image.
 type Container struct {
 	Runtime Runtime
+	// Owner is the user whose store has it. What it says of itself is that user's
+	// word; the zero value is root.
+	Owner Owner
 	// Namespace is containerd's ("k8s.io", "moby", "default"), "" elsewhere.
 	Namespace string
 	ID        string

@@ -47,7 +47,7 @@ floor engines and their peers
 	layer:             diff whiteout internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
-	stores:            diff mountutil
+	stores:            diff internal/paths internal/sys mountutil
 
 floor facade
 	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch internal/wholefile whiteout mountutil

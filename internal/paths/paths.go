@@ -7,6 +7,8 @@ package paths
 import (
 	"errors"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,11 +25,13 @@ type Rules struct {
 	// Follow is asked before a symbolic link in dir is followed. landed, if it is
 	// not nil, is asked about what the link has led to. nil: no link is followed.
 	Follow func(dir, link *sys.Stat) (landed func(*sys.Stat) error, err error)
-	// Enter is asked about each directory before a name in it is looked up. nil: each
-	// is entered.
+	// Enter is asked about each directory on the way, but for those where the walk
+	// begins, before a name in it is looked up. nil: each is entered.
 	Enter func(fd int, dir *sys.Stat) error
 	// Make makes directories that are missing, with mode 0777 before umask.
 	Make bool
+	// Missing takes the names below what does not exist as they are: [Place.Rest].
+	Missing bool
 	// Magic follows the links of /proc that lead to open files, as /dev/stdout does.
 	Magic bool
 }
@@ -42,6 +46,8 @@ type Place struct {
 	Magic bool
 	// Linked says that the path's last name is a symbolic link, which led here.
 	Linked bool
+	// Rest is what remains of the path below a Name that nothing has.
+	Rest string
 
 	walk walk
 }
@@ -51,6 +57,16 @@ func (p *Place) Dir() int { return p.walk.at().fd }
 
 // DirStat describes the directory that has the name.
 func (p *Place) DirStat() *sys.Stat { return &p.walk.at().st }
+
+// Path returns the path of the place from where the walk began, or from root after an
+// absolute link, without links.
+func (p *Place) Path() string {
+	var names []string
+	for _, d := range p.walk.dirs {
+		names = append(names, d.name)
+	}
+	return path.Join(append(names, p.Name, p.Rest)...)
+}
 
 // Close closes all descriptors of the place.
 func (p *Place) Close() {
@@ -91,23 +107,26 @@ func (p *Place) same(fd int, err error) (int, error) {
 	return fd, nil
 }
 
-// Walk walks path from the directory dirfd, or from the directory root if path is
+// Walk walks the path to from the directory dirfd, or from the directory root if it is
 // absolute or a link in it is. ".." leads back to the directory that the walk came
 // from, and out of dirfd, but never out of root. Errors are *[fs.PathError] with the
-// part of path, or of a link's target, that could not be walked. A last name that
+// part of the path, or of a link's target, that could not be walked. A last name that
 // does not exist is no error.
-func (r Rules) Walk(root, dirfd int, path string) (*Place, error) {
+func (r Rules) Walk(root, dirfd int, to string) (*Place, error) {
 	p := &Place{FD: -1, walk: walk{Rules: r, root: root}}
-	err := p.walk.start(dirfd, strings.HasPrefix(path, "/"))
+	if strings.HasPrefix(to, "/") {
+		dirfd = root
+	}
+	err := p.walk.start(dirfd, ".", dirfd == root)
 	if err == nil {
-		p.walk.push(path, nil)
+		p.walk.push(to, nil)
 		err = p.run()
 	}
 	if err != nil {
 		p.Close()
 		var named *fs.PathError
 		if !errors.As(err, &named) {
-			err = &fs.PathError{Op: "open", Path: path, Err: err}
+			err = &fs.PathError{Op: "open", Path: to, Err: err}
 		}
 		return nil, err
 	}
@@ -121,9 +140,10 @@ type step struct {
 }
 
 type openDir struct {
-	fd  int
-	st  sys.Stat
-	top bool // ".." does not lead out
+	fd   int
+	st   sys.Stat
+	name string // in the directory before
+	top  bool   // ".." does not lead out
 }
 
 type walk struct {
@@ -144,33 +164,29 @@ func (w *walk) close() {
 }
 
 // start goes to a directory as if nothing had been walked.
-func (w *walk) start(dirfd int, absolute bool) error {
-	if absolute {
-		dirfd = w.root
-	}
-	fd, err := sys.OpenPathAt(dirfd, ".")
+func (w *walk) start(dirfd int, name string, top bool) error {
+	fd, err := sys.OpenPathAt(dirfd, name)
 	if err != nil {
 		return err
 	}
 	w.close()
-	return w.enter(fd, absolute)
+	w.dirs = append(w.dirs, openDir{fd: fd, top: top})
+	return sys.StatAt(fd, "", sys.StatAll, &w.at().st)
 }
 
 // enter goes into a directory, which it takes over.
-func (w *walk) enter(fd int, top bool) error {
-	d := openDir{fd: fd, top: top}
-	err := sys.StatAt(fd, "", sys.StatAll, &d.st)
+func (w *walk) enter(d openDir) error {
+	err := error(nil)
 	switch {
-	case err != nil:
 	case d.st.Format() != sys.Directory:
 		err = syscall.ENOTDIR
 	case len(w.dirs) == maxDepth:
 		err = syscall.ENAMETOOLONG
 	case w.Enter != nil:
-		err = w.Enter(fd, &d.st)
+		err = w.Enter(d.fd, &d.st)
 	}
 	if err != nil {
-		sys.Close(fd)
+		sys.Close(d.fd)
 		return err
 	}
 	w.dirs = append(w.dirs, d)
@@ -178,11 +194,11 @@ func (w *walk) enter(fd int, top bool) error {
 }
 
 // push puts the names of a path before those that are left.
-func (w *walk) push(path string, landed func(*sys.Stat) error) {
+func (w *walk) push(to string, landed func(*sys.Stat) error) {
 	if landed != nil {
 		w.steps = append(w.steps, step{landed: landed})
 	}
-	names := strings.Split(path, "/")
+	names := strings.Split(to, "/")
 	if last := names[len(names)-1]; last == "" { // "x/" is the directory x
 		names[len(names)-1] = "."
 	}
@@ -255,8 +271,8 @@ func (p *Place) look(name string) (again bool, err error) {
 			err = nil
 		}
 		return err == nil, named("mkdir", name, err)
-	case errors.Is(err, fs.ErrNotExist) && !w.more():
-		p.Name = name
+	case errors.Is(err, fs.ErrNotExist) && (w.Missing || !w.more()):
+		p.Name, p.Rest = name, w.rest()
 		return false, nil
 	case err != nil:
 		return false, named("open", name, err)
@@ -284,14 +300,26 @@ func (w *walk) more() bool {
 	return false
 }
 
+// rest takes the names that are left.
+func (w *walk) rest() string {
+	var names []string
+	for _, s := range slices.Backward(w.steps) {
+		if s.landed == nil {
+			names = append(names, s.name)
+		}
+	}
+	w.steps = nil
+	return strings.Join(names, "/")
+}
+
 // descend goes into what the last name was.
 func (p *Place) descend() error {
 	if p.Name == "" {
 		return nil
 	}
-	name, fd := p.Name, p.FD
+	d := openDir{fd: p.FD, st: p.Stat, name: p.Name}
 	p.Name, p.FD, p.Magic = "", -1, false
-	return named("open", name, p.walk.enter(fd, false))
+	return named("open", d.name, p.walk.enter(d))
 }
 
 func (w *walk) up() error {
@@ -304,12 +332,7 @@ func (w *walk) up() error {
 		w.dirs = w.dirs[:len(w.dirs)-1]
 		return nil
 	}
-	fd, err := sys.OpenPathAt(d.fd, "..")
-	if err != nil {
-		return err
-	}
-	w.close()
-	return w.enter(fd, false)
+	return w.start(d.fd, "..", false)
 }
 
 // follow puts the names that a link stands for before those that are left.
@@ -336,7 +359,7 @@ func (p *Place) follow(fd int, name string, link *sys.Stat) error {
 	case target == "":
 		return syscall.ENOENT
 	case strings.HasPrefix(target, "/"):
-		if err := w.start(w.root, true); err != nil {
+		if err := w.start(w.root, ".", true); err != nil {
 			return err
 		}
 	}
