@@ -32,6 +32,17 @@ func (o Owner) is(name string) bool {
 	return name == o.String() || name == strconv.FormatUint(uint64(o.UID), 10)
 }
 
+// Owners returns a function that says who has an id on the node whose root is mounted at
+// root. What can't be read of /etc/passwd is left out.
+func Owners(root string) func(uid uint32) Owner {
+	e := eyes{node: root}
+	if abs, err := filepath.Abs(root); err == nil {
+		e.node = abs
+	}
+	a, _ := readAccounts(e)
+	return a.owner
+}
+
 // accounts are the users of a node.
 type accounts struct {
 	homes []home

@@ -28,13 +28,13 @@ allocated on disk); another is that of the files in the directory.`,
 			if err := f.check(args); err != nil {
 				return err
 			}
-			layers, features, err := f.layers(cmd.Context(), args)
+			layers, stack, err := f.layers(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			status := newStatus(cmd.ErrOrStderr(), "measuring")
 			defer status.done()
-			if err := measureLayers(cmd.Context(), layers, features); err != nil {
+			if err := measureLayers(cmd.Context(), layers, stack); err != nil {
 				return err
 			}
 			status.done()
@@ -58,7 +58,7 @@ type layerJSON struct {
 	Dir         string `json:"dir"`
 }
 
-func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSON, _ diff.Features, _ error) {
+func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSON, _ diff.Stack, _ error) {
 	var c stores.Container
 	var err error
 	switch {
@@ -71,7 +71,7 @@ func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSO
 	}
 	s := c.Stack
 	if err != nil {
-		return nil, s.Features, err
+		return nil, s, err
 	}
 	add := func(kind string, l stores.Layer) {
 		list = append(list, layerJSON{kind, l.Size, false, l.ID, l.CacheID, l.SnapshotKey, l.ChainID, l.DiffID, l.Dir})
@@ -84,7 +84,7 @@ func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSO
 		for _, l := range c.Layers {
 			add("lower", l)
 		}
-		return list, s.Features, nil
+		return list, s, nil
 	}
 	for _, part := range []struct {
 		kind string
@@ -96,16 +96,16 @@ func (f *stackFlags) layers(ctx context.Context, args []string) (list []layerJSO
 			}
 		}
 	}
-	return list, s.Features, nil
+	return list, s, nil
 }
 
 // measureLayers finds the sizes that nobody wrote down.
-func measureLayers(ctx context.Context, layers []layerJSON, features diff.Features) error {
+func measureLayers(ctx context.Context, layers []layerJSON, of diff.Stack) error {
 	for i := range layers {
 		if layers[i].Size >= 0 {
 			continue
 		}
-		u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: layers[i].Dir, Features: features}, overlaydiff.Options{})
+		u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: layers[i].Dir, Features: of.Features, Opener: of.Opener}, overlaydiff.Options{})
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
@@ -24,14 +27,15 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []sto
 	var list []stores.Container
 	for _, o := range overlays {
 		known, ok := l.paths[o.Upper]
-		if ok && l.list[known].State == stores.Unknown {
+		owner := l.owner(processOwner(o.PID))
+		if ok && l.list[known].State == stores.Unknown && l.list[known].Owner == owner {
 			l.list[known].State = mounted
 		}
 		// A path in another namespace may be another directory.
 		if o.Upper == "" || o.PID == 0 && ok {
 			continue
 		}
-		c := stores.Container{Runtime: Mounted, State: mounted, PID: o.PID, Name: o.Mountpoint}
+		c := stores.Container{Runtime: Mounted, Owner: owner, State: mounted, PID: o.PID, Name: o.Mountpoint}
 		switch {
 		case o.PID == 0:
 			c.Stack, c.Err = mountutil.StackOfMount(ctx, o.Mountpoint)
@@ -50,4 +54,22 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []sto
 		list = append(list, c)
 	}
 	return list
+}
+
+// processOwner returns whose a process is, in whose mount namespace an overlay is. In
+// the caller's own namespace, 0, root alone mounts overlays.
+func processOwner(pid int) uint32 {
+	if pid == 0 {
+		return 0
+	}
+	const unmapped = 65534 // it ended; nobody is root for that
+	info, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return unmapped
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return unmapped
+	}
+	return st.Uid
 }

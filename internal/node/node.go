@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"syscall"
 	"time"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
@@ -36,7 +36,7 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 			errs = append(errs, err)
 		}
 	}
-	l := lister{uppers: map[inode]bool{}, paths: map[string]int{}}
+	l := lister{uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
 	for _, s := range found {
 		containers, err := settled(ctx, s)
 		if err != nil {
@@ -79,22 +79,30 @@ type lister struct {
 	list   []stores.Container
 	uppers map[inode]bool
 	paths  map[string]int // where in list one is, by the name of its upper directory
+	owner  func(uid uint32) stores.Owner
 }
 
 func (l *lister) add(c stores.Container) {
 	if upper := c.Stack.Upper; upper != "" {
-		i, ok := upperInode(upper)
+		i, ok := upperInode(c.Stack)
 		if ok && l.uppers[i] {
 			return
 		}
 		l.uppers[i] = ok
-		l.paths[upper] = len(l.list)
+		if _, known := l.paths[upper]; !known {
+			l.paths[upper] = len(l.list)
+		}
 	}
 	l.list = append(l.list, c)
 }
 
-func upperInode(path string) (inode, bool) {
-	info, err := os.Stat(path)
+func upperInode(s diff.Stack) (inode, bool) {
+	f, err := mountutil.Open(s, s.Upper)
+	if err != nil {
+		return inode{}, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return inode{}, false
 	}
