@@ -71,12 +71,12 @@ func TestServe(t *testing.T) {
 	}
 	_, url, _ := strings.Cut(line, ": ")
 	id := strings.Repeat("a", 64)
-	labels := fmt.Sprintf(`{id="%s",image="img:1",name="web",namespace="",runtime="isulad"}`, id)
+	labels := fmt.Sprintf(`{id="%s",image="img:1",name="web",namespace="",owner="root",runtime="isulad"}`, id)
 	first := get(url)
 	for _, want := range []string{
 		"overlaydiff_container_size_rw_bytes" + labels + " 3000\n", "overlaydiff_container_size_root_fs_bytes" + labels + " 3000\n",
 		"overlaydiff_container_inodes" + labels + " 2\n", "overlaydiff_container_savable_bytes" + labels + " 0\n",
-		"overlaydiff_scan_timestamp_seconds ", "overlaydiff_scan_duration_seconds ", "overlaydiff_scan_failed ",
+		"overlaydiff_scan_timestamp_seconds ", "overlaydiff_scan_duration_seconds ", "overlaydiff_scan_failed ", "overlaydiff_scan_left_out ",
 	} {
 		if !strings.Contains(first, want) {
 			t.Errorf("no %q in\n%s", want, first)
@@ -107,7 +107,7 @@ func TestCollector(t *testing.T) {
 	measured := 0
 	hold := make(chan struct{})
 	close(hold)
-	c := &collector{interval: time.Hour, patience: time.Hour}
+	c := &collector{interval: time.Hour, patience: time.Hour, first: time.Hour}
 	c.scan = func() (*scan, error) {
 		<-hold
 		measured++
@@ -116,7 +116,7 @@ func TestCollector(t *testing.T) {
 	var asking sync.WaitGroup
 	for range 20 {
 		asking.Go(func() {
-			if c.latest() == nil {
+			if c.latest(t.Context()) == nil {
 				t.Error("nothing")
 			}
 		})
@@ -125,15 +125,15 @@ func TestCollector(t *testing.T) {
 	if measured != 1 {
 		t.Errorf("measured %d times for those who ask at once", measured)
 	}
-	first := c.latest()
+	first := c.latest(t.Context())
 	c.interval = 0
-	if second := c.latest(); second == first || measured != 2 {
+	if second := c.latest(t.Context()); second == first || measured != 2 {
 		t.Errorf("after the interval: measured %d times", measured)
 	}
 	hold, c.patience = make(chan struct{}), 0
 	last := c.last
 	for range 3 {
-		if c.latest() != last {
+		if c.latest(t.Context()) != last {
 			t.Error("one who asks waits for a long measurement")
 		}
 	}
@@ -144,7 +144,7 @@ func TestCollector(t *testing.T) {
 	}
 	c.scan = func() (*scan, error) { return nil, context.Canceled }
 	last, c.patience = c.last, time.Hour
-	if c.latest() != last {
+	if c.latest(t.Context()) != last {
 		t.Error("a measurement that failed took the last one away")
 	}
 }

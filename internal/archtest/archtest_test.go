@@ -67,7 +67,7 @@ floor screens and pages
 	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_golang/... github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   . diff features internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             . diff
 
