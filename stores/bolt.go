@@ -40,17 +40,15 @@ type bucket struct {
 const (
 	boltMagic   = 0xED0CDAED
 	boltVersion = 2
-	boltHeader  = 16      // of pages: id, flags, count, overflow
-	boltElement = 16      // of branches and leaves alike
-	boltMeta    = 64      // what follows the header of a meta page
-	boltSum     = 56      // where in it the checksum is, of what is before
-	maxBoltDeep = 64      // a tree of so many levels has more keys than there are bytes
-	boltReads   = 16      // how often a byte is looked at at most, on average
-	isBranch    = 1       // flags of pages
-	isLeaf      = 2       //
-	isBucket    = 1       // flag of a leaf's element
-	maxDatabase = 1 << 29 // containerd's have a few MiB
-	maxUsers    = 1 << 26 // those of ordinary users, as all is read
+	boltHeader  = 16 // of pages: id, flags, count, overflow
+	boltElement = 16 // of branches and leaves alike
+	boltMeta    = 64 // what follows the header of a meta page
+	boltSum     = 56 // where in it the checksum is, of what is before
+	maxBoltDeep = 64 // a tree of so many levels has more keys than there are bytes
+	boltReads   = 16 // how often a byte is looked at at most, on average
+	isBranch    = 1  // flags of pages
+	isLeaf      = 2  //
+	isBucket    = 1  // flag of a leaf's element
 )
 
 var errBolt = errors.New("the database is damaged: mend the store")
@@ -62,10 +60,7 @@ func openBolt(ctx context.Context, e eyes, path string) (*bolt, error) {
 		return nil, err
 	}
 	defer f.Close()
-	most := int64(maxDatabase)
-	if e.user != 0 {
-		most = maxUsers
-	}
+	most := e.limit(maxDatabase)
 	const tries = 100
 	for range tries {
 		if err := ctx.Err(); err != nil {

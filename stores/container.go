@@ -116,12 +116,19 @@ func (c Container) ImageSize() (int64, bool) {
 	return sum, c.Err == nil
 }
 
+// maxName is how long a name can be, and how many there can be: no runtime makes longer
+// ones.
+const (
+	maxName  = 1024
+	maxNames = 64
+)
+
 // setNames fills in the names, those of a pod as well.
 func (c *Container) setNames(names []string) {
 	c.Name = c.ID
 	for _, name := range names {
 		name = strings.TrimPrefix(name, "/")
-		if name != "" {
+		if name != "" && len(name) <= maxName {
 			c.addName(name)
 		}
 	}
@@ -137,7 +144,7 @@ func (c *Container) setNames(names []string) {
 }
 
 func (c *Container) addName(name string) {
-	if !slices.Contains(c.Names, name) {
+	if len(c.Names) < maxNames && !slices.Contains(c.Names, name) {
 		c.Names = append(c.Names, name)
 	}
 }

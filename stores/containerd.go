@@ -61,6 +61,9 @@ type snapshotRow struct {
 	size int64 // -1 if it is not committed
 }
 
+// snapshotsEach is how many snapshots there can be for each container.
+const snapshotsEach = 16
+
 // openContainerd reads which snapshots there are, and lists the containers.
 func openContainerd(ctx context.Context, e eyes, root string) (*containerd, []containerRow, error) {
 	d := &containerd{root: root, eyes: e, known: map[string]*snapshotter{}, keys: map[snapshotKey]snapshotRecord{}}
@@ -79,10 +82,19 @@ func openContainerd(ctx context.Context, e eyes, root string) (*containerd, []co
 			d.namespaces = append(d.namespaces, namespace)
 			list, err := readRows(namespace, in)
 			rows = append(rows, list...)
+			if len(rows) > e.entries() {
+				err = fmt.Errorf("it has more than %d containers: mend the store", e.entries())
+			}
 			if err != nil {
 				return err
 			}
-			return d.readKeys(namespace, in)
+			if err := d.readKeys(namespace, in); err != nil {
+				return err
+			}
+			if most := snapshotsEach * e.entries(); len(d.keys) > most {
+				return fmt.Errorf("it has more than %d snapshots: mend the store", most)
+			}
+			return nil
 		})
 	}
 	if err != nil {
@@ -208,7 +220,7 @@ func (d *containerd) fill(ctx context.Context, c *Container, m mounter, k snapsh
 		return err
 	}
 	c.RW = rw
-	all := newChains(func(key string) (Layer, string, error) {
+	all := m.newChains(func(key string) (Layer, string, error) {
 		return d.layer(ctx, snapshotKey{k.namespace, k.snapshotter, key})
 	})
 	layers, err := all.of(ctx, parent)

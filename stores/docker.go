@@ -175,7 +175,7 @@ func (d *docker) snapshots(ctx context.Context, c *Container, driver string) err
 
 func (d *docker) chains(driver string) *chains {
 	if d.images[driver] == nil {
-		d.images[driver] = newChains(func(chain string) (Layer, string, error) { return d.layer(driver, chain) })
+		d.images[driver] = d.newChains(func(chain string) (Layer, string, error) { return d.layer(driver, chain) })
 	}
 	return d.images[driver]
 }

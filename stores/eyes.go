@@ -337,6 +337,7 @@ func (e eyes) real(path string) string {
 // file opens a file. It is an error if that is not a regular file, or larger than
 // limit.
 func (e eyes) file(path string, limit int64) (*os.File, error) {
+	limit = e.limit(limit)
 	fd, st, err := e.open(path, sys.ReadFile)
 	if err != nil {
 		return nil, err

@@ -19,10 +19,39 @@ import (
 
 // How much of a file is read: far more than runtimes write.
 const (
-	maxWord   = 4 << 10  // one id or number
-	maxObject = 16 << 20 // one container or layer
-	maxList   = 64 << 20 // all containers or layers of a store
+	maxWord     = 4 << 10  // one id or number
+	maxObject   = 16 << 20 // one container or layer
+	maxList     = 64 << 20 // all containers or layers of a store
+	maxDatabase = 1 << 29  // containerd's have a few MiB
 )
+
+// And of the store of a user, of whom there may be many: all is in memory at once.
+const (
+	maxUsersFile     = 8 << 20
+	maxUsersDatabase = 16 << 20
+	maxEntries       = 1 << 16 // containers, layers or snapshots of a store
+	maxUsersEntries  = 1 << 12
+	maxUsersLayers   = 1 << 16 // of all its containers together
+)
+
+// limit is a limit for root's files as it is for this store.
+func (e eyes) limit(most int64) int64 {
+	switch {
+	case e.user == 0:
+		return most
+	case most == maxDatabase:
+		return maxUsersDatabase
+	}
+	return min(most, maxUsersFile)
+}
+
+// entries is how many entries a list of the store can have.
+func (e eyes) entries() int {
+	if e.user == 0 {
+		return maxEntries
+	}
+	return maxUsersEntries
+}
 
 func tooLarge(path string, limit int64) error {
 	return fmt.Errorf("read %s: it is larger than %d bytes, no runtime writes that: mend the store", diff.QuotePath(path), limit)
@@ -35,7 +64,7 @@ func (e eyes) readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readAll(f, path, limit)
+	return readAll(f, path, e.limit(limit))
 }
 
 func readAll(f io.Reader, path string, limit int64) ([]byte, error) {
@@ -94,13 +123,13 @@ func (e eyes) listIDs(path string) ([]string, error) {
 		if name := strings.Clone(d.Name); isID(name) {
 			ids = append(ids, name)
 		}
-		return len(ids) <= maxEntries
+		return len(ids) <= e.entries()
 	})
 	switch {
 	case err != nil:
 		return nil, pathError(err, path)
-	case len(ids) > maxEntries:
-		return nil, fmt.Errorf("list %s: it has more than %d entries: mend the store", diff.QuotePath(path), maxEntries)
+	case len(ids) > e.entries():
+		return nil, fmt.Errorf("list %s: it has more than %d entries: mend the store", diff.QuotePath(path), e.entries())
 	}
 	slices.Sort(ids)
 	return ids, nil
@@ -132,8 +161,9 @@ func sha256Hex(digest string) (string, bool) {
 }
 
 // short cuts what is printed of an untrusted word.
-func short(s string) string {
-	const most = 80
+func short(s string) string { return cutWord(s, 80) }
+
+func cutWord(s string, most int) string {
 	if len(s) > most {
 		return s[:most] + "…"
 	}

@@ -75,7 +75,7 @@ func newLayered(m mounter, homes []string, record func(id string) (layerRecord, 
 		}
 		return Layer{}, "", pathError(&fs.PathError{Op: "find the layer", Err: fs.ErrNotExist}, r.layer(homes[0]).Dir)
 	}
-	return &layered{mounter: m, home: homes[0], record: record, images: newChains(read)}
+	return &layered{mounter: m, home: homes[0], record: record, images: m.newChains(read)}
 }
 
 // checkComposefs returns an error if the layer's names are in an image file:

@@ -139,9 +139,6 @@ func (s Store) volatile() []string {
 	return []string{s.Root, s.RunRoot}
 }
 
-// maxEntries is how many containers or layers a store can have.
-const maxEntries = 1 << 16
-
 // readList decodes a file that is a JSON list, entry by entry. One that does not
 // exist is empty.
 func readList(e eyes, path string, use func(i int, entry json.RawMessage)) error {
@@ -185,7 +182,7 @@ func readContainers(ctx context.Context, s Store) (records []containerRecord, ba
 	for _, dir := range s.volatile() {
 		paths = append(paths, filepath.Join(dir, "overlay-containers", "volatile-containers.json"))
 	}
-	seen := map[string]bool{}
+	seen, many := map[string]bool{}, false
 	for _, path := range paths {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
@@ -201,7 +198,11 @@ func readContainers(ctx context.Context, s Store) (records []containerRecord, ba
 				seen[r.ID] = true
 				records = append(records, r)
 			}
+			many = many || len(bad)+len(records) > s.eyes.entries()
 		})
+		if many && err == nil {
+			err = fmt.Errorf("read %s: the store has more than %d containers: mend the store", diff.QuotePath(path), s.eyes.entries())
+		}
 		if err != nil {
 			return nil, nil, err
 		}

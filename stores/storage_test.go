@@ -244,7 +244,7 @@ func FuzzLayersJSON(f *testing.F) {
 		for _, raw := range list {
 			table.add(raw)
 		}
-		images := newChains(func(id string) (Layer, string, error) {
+		images := mounter{}.newChains(func(id string) (Layer, string, error) {
 			r, err := table.find(id)
 			return r.layer("/home"), r.Parent, err
 		})

@@ -125,6 +125,7 @@ func (s Store) Containers(ctx context.Context) ([]Container, error) {
 	for i := range list {
 		list[i].Owner = s.eyes.accounts.owner(s.eyes.user)
 		list[i].Stack.Opener = *s.eyes
+		list[i].Image, list[i].ImageID = cutWord(list[i].Image, maxName), cutWord(list[i].ImageID, maxName)
 	}
 	return list, nil
 }
@@ -148,9 +149,10 @@ var remapped = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 
 // mounter knows how a store's overlays are mounted.
 type mounter struct {
-	eyes     eyes
-	options  mountutil.Options
-	defaults mountutil.Defaults
+	eyes       eyes
+	layersLeft *int // see [chains]
+	options    mountutil.Options
+	defaults   mountutil.Defaults
 }
 
 // mounter takes a store that is not root's to be mounted within a user
@@ -168,7 +170,12 @@ func (s Store) mounter() (mounter, error) {
 	if rootless || inUserNamespace() {
 		options.UserXattr = true
 	}
-	return mounter{eyes: *s.eyes, options: options, defaults: mountutil.KernelDefaults()}, nil
+	m := mounter{eyes: *s.eyes, options: options, defaults: mountutil.KernelDefaults()}
+	if s.eyes.user != 0 {
+		m.layersLeft = new(int)
+		*m.layersLeft = maxUsersLayers
+	}
+	return m, nil
 }
 
 // stack describes an overlay; all runtimes here have the work directory beside
