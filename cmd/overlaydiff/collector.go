@@ -15,8 +15,7 @@ type collector struct {
 	scan     func() (*scan, error) // measures all containers
 	interval time.Duration
 	// patience is how long a client waits for a new measurement while there is an old
-	// one: Prometheus gives up after 10 seconds. first is how long it waits for the
-	// first one.
+	// one. first is how long it waits for the first one.
 	patience, first time.Duration
 
 	scans sync.WaitGroup

@@ -22,19 +22,20 @@ import (
 
 // The bounds of serve: a pod of 128 MiB holds all of them at once.
 const (
-	maxClients  = 512              // connections; the oldest is closed for a new one
-	sendBuffer  = 64 << 10         // bytes in the kernel for a client that does not read
-	requestTime = 10 * time.Second // for a client to send its request
-	answerTime  = 15 * time.Second // for a client to read the answer
-	idleTime    = 2 * time.Minute  // between two requests of a client
-	firstTime   = time.Minute      // that a client waits for the first measurement
-	stopTime    = 5 * time.Second  // for clients to read what they asked for before serve ends
-	softMemory  = 96 << 20         // where the garbage collector begins to hurry
-	maxHeader   = 16 << 10
-	maxStreams  = 8 // requests at once on a connection of HTTP/2
-	loopback    = "localhost:9842"
-	mostShown   = 5000 // --limit
-	mostOfUser  = 500  // containers of one user, of these
+	maxClients   = 512                    // connections; the oldest is closed for a new one
+	sendBuffer   = 64 << 10               // bytes in the kernel for a client that does not read
+	requestTime  = 10 * time.Second       // for a client to send its request
+	answerTime   = 15 * time.Second       // for a client to read the answer
+	idleTime     = 2 * time.Minute        // between two requests of a client
+	firstTime    = time.Minute            // that a client waits for the first measurement
+	patienceTime = 750 * time.Millisecond // that a client waits for a new measurement while there is an old one
+	stopTime     = 5 * time.Second        // for clients to read what they asked for before serve ends
+	softMemory   = 96 << 20               // where the garbage collector begins to hurry
+	maxHeader    = 16 << 10
+	maxStreams   = 8 // requests at once on a connection of HTTP/2
+	loopback     = "localhost:9842"
+	mostShown    = 5000 // --limit
+	mostOfUser   = 500  // containers of one user, of these
 )
 
 func serveCommand() *cobra.Command {
@@ -58,7 +59,8 @@ about the last measurement. A container in a user's store has owner="USER",
 id="USER/ID" and name="USER/NAME": no user can take the place of root's.
 
 Containers are measured when it is asked and the last answer is older than
---interval, so that many who ask cost no more than one. Of more than --limit
+--interval, so that many who ask cost no more than one. While that takes long, the
+last answer is given. Of more than --limit
 containers, root's are shown first, of each user at most 500, and
 overlaydiff_scan_left_out counts the rest.
 
@@ -79,7 +81,7 @@ TLS and passwords: --web.config.file, in the format of Prometheus exporters
 				return usagef("--limit %d: say how many containers are shown, 1 or more", limit)
 			}
 			bounds := node.Bounds{Containers: limit, OfUser: mostOfUser}
-			c := &collector{interval: interval, patience: 5 * time.Second, first: firstTime}
+			c := &collector{interval: interval, patience: patienceTime, first: firstTime}
 			c.scan = func() (*scan, error) { return measureNode(cmd.Context(), f.root, rule, bounds) }
 			return serve(cmd, addr, webConfig, c)
 		},
