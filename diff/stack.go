@@ -24,6 +24,10 @@ type Stack struct {
 	// Unknown has the mount options that overlaydiff does not know: they may
 	// change the meaning of the layers.
 	Unknown []string
+	// Unproven has those layers of a mounted overlay of which it could not be proven that
+	// they are the mounted ones: they are empty, or nothing of them is visible. What can be
+	// proven wrong is an error when the stack is made. nil for a stack that is not of a mount.
+	Unproven []string
 	// Opener opens the directories of this stack. nil: they are opened by their paths, in
 	// the mount namespace of the calling thread.
 	Opener Opener

@@ -25,6 +25,46 @@ func (e *OptionError) Error() string {
 	return fmt.Sprintf("parse mount option %s: %s", diff.QuotePath(e.Option), e.Reason)
 }
 
+// LayerError says that a directory is not, or can't be shown to be, the layer of a mounted
+// overlay that the mount table names. The stack that comes with it has the upper directory
+// if that was found: enough for its usage.
+type LayerError struct {
+	Mount string // the overlay: where it is mounted, or of which process it is the root
+	Kind  string // "upper", "lower" or "data-only lower"
+	Path  string // where the mount table, or the search, leads
+	// Evidence is an entry, by its path in the overlay, that is not what the directory has;
+	// "/" is the root, "" none.
+	Evidence string
+	// Refuted: the directory is not the layer. Else the layers together do not explain what
+	// the mount shows, and of this one nothing is known.
+	Refuted bool
+	// Err is why the directory can't be looked at; nil if it was.
+	Err error
+}
+
+func (e *LayerError) Error() string {
+	layer := "the " + e.Kind + " layer " + diff.QuotePath(e.Path)
+	reason := layer + " is not the directory that is mounted: "
+	switch {
+	case isDescriptor(e.Path):
+		reason = layer + " was a descriptor of the process that mounted it, and nothing that the mount shows leads to the directory"
+	case e.Err != nil:
+		reason = layer + " can't be found (" + e.Err.Error() + "): it is gone, that is moved, removed or unmounted since, or in another mount namespace"
+	case !e.Refuted && e.Evidence == "":
+		reason = layer + " can't be told from another one: several were moved since"
+	case !e.Refuted:
+		reason = "the mount shows " + diff.QuotePath(e.Evidence) + ", which no layer has; maybe " + layer + " was replaced, moved or covered since"
+	case e.Evidence == "" || e.Evidence == "/":
+		reason += "it was replaced, moved or covered since"
+	default:
+		reason += "the mount shows another " + diff.QuotePath(e.Evidence) + ", so it was replaced, moved or covered since"
+	}
+	return "find the layers of " + e.Mount + ": " + reason + "; name the layers yourself, by where they are now"
+}
+
+// Unwrap returns Err.
+func (e *LayerError) Unwrap() error { return e.Err }
+
 // pathError returns a *fs.PathError and the remedy in one line, whatever bytes
 // the path has.
 func pathError(op, path string, err error, remedy string) error {

@@ -165,7 +165,7 @@ func (o Options) blame(err error) error {
 		return err
 	}
 	for _, path := range slices.Concat(o.Lower, o.Data, []string{o.Upper, o.Work}) {
-		if path != "" && firstDir([]string{path}) == "" {
+		if st, e := statPath(path); path != "" && (e != nil || !st.isDir()) {
 			return pathError("mount the layer", path, errno, "name a directory that exists")
 		}
 	}
@@ -219,11 +219,13 @@ func (o Options) data() string {
 type layerFDs struct {
 	opener diff.Opener // opens the directories; nil: their paths are followed
 	files  []*os.File
+	// detached are those files that have to be mounted before they can be a layer.
+	detached []*os.File
 }
 
 // open returns the name under which the kernel finds the directory path.
 func (l *layerFDs) open(path string) (string, error) {
-	f, err := openIn(l.opener, path)
+	f, err := l.openFile(path)
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		remedy := "name a directory that exists"
 		if errno == unix.EMFILE {
@@ -236,6 +238,29 @@ func (l *layerFDs) open(path string) (string, error) {
 	}
 	l.files = append(l.files, f)
 	return fdPath(int(f.Fd())), nil
+}
+
+func (l *layerFDs) openFile(path string) (*os.File, error) {
+	if p, ok := l.opener.(detacher); ok {
+		if f, ok, err := p.detached(path); ok {
+			if err == nil {
+				l.detached = append(l.detached, f)
+			}
+			return f, err
+		}
+	}
+	return openIn(l.opener, path)
+}
+
+// attach mounts what belongs to other namespaces in the calling thread's, at point. It is
+// called when all is open: from then on point is covered.
+func (l *layerFDs) attach(point string) error {
+	for _, f := range l.detached {
+		if err := unix.MoveMount(int(f.Fd()), "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return mountError("mount a layer of another mount namespace", err)
+		}
+	}
+	return nil
 }
 
 func (l *layerFDs) openAll(paths []string) ([]string, error) {

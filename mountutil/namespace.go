@@ -16,6 +16,27 @@ import (
 // The error is that of work, or matches [diff.ErrUnsupported] if there can be no
 // such namespace; then work was not called.
 func InOwnNamespace(op string, work func() error) error {
+	return onOwnThread(func() error {
+		if err := ownNamespace(); err != nil {
+			return mountError(op, err)
+		}
+		return work()
+	})
+}
+
+// ownNamespace gives the calling thread a copy of its mount namespace.
+func ownNamespace() error {
+	err := unix.Unshare(unix.CLONE_NEWNS)
+	if err == nil {
+		// Slaves: nothing spreads from here, but what others unmount goes here,
+		// too, and is not kept busy, where they share their mounts as systemd does.
+		err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+	}
+	return err
+}
+
+// onOwnThread calls work on a thread that ends afterwards, whatever work did to it.
+func onOwnThread(work func() error) error {
 	done := make(chan error)
 	go func() {
 		// Not unlocked: so the runtime ends the thread with the goroutine.
@@ -24,17 +45,7 @@ func InOwnNamespace(op string, work func() error) error {
 			// The main thread can't end, and /proc/PID shows its namespace: while
 			// this goroutine holds it, another one gets another thread.
 			defer runtime.UnlockOSThread()
-			done <- InOwnNamespace(op, work)
-			return
-		}
-		err := unix.Unshare(unix.CLONE_NEWNS)
-		if err == nil {
-			// Slaves: nothing spreads from here, but what others unmount goes here,
-			// too, and is not kept busy, where they share their mounts as systemd does.
-			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
-		}
-		if err != nil {
-			done <- mountError(op, err)
+			done <- onOwnThread(work)
 			return
 		}
 		done <- work()

@@ -8,17 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/internal/witness"
+	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
-// resolve makes a stack of the mount's options: its paths are absolute and
-// lead to directories, of which the topmost was checked to be the one mounted.
+// resolve makes a stack of the mount's options. Its directories are found by the words of
+// the mount table and proven to be the layers.
 func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 	p, err := parse(t.info.VFSOptions, true)
 	if err != nil {
@@ -29,251 +33,336 @@ func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 	if len(s.Lower) == 0 {
 		return diff.Stack{}, fmt.Errorf("read the options of the overlay at %s: no lower layer is listed: name the layers yourself", t.name)
 	}
-	if err := t.rejectDescriptors(s); err != nil {
-		return diff.Stack{}, err
-	}
-	found, err := t.resolveFrom(ctx, s, p)
-	if err != nil && t.inside != "" {
-		if inside, e := t.resolveFrom(ctx, t.lookInside(s), t.literally(p)); e == nil {
-			return inside, nil
-		}
-	}
-	return found, err
-}
-
-// lookInside has the absolute paths of a stack as the namespace of the process
-// sees them.
-func (t target) lookInside(s diff.Stack) diff.Stack {
-	inside := func(paths []string) []string {
-		paths = slices.Clone(paths)
-		for i := range paths {
-			paths[i] = t.insideOf(paths[i])
-		}
-		return paths
-	}
-	s.Lower, s.Data = inside(s.Lower), inside(s.Data)
-	s.Upper, s.Work = t.insideOf(s.Upper), t.insideOf(s.Work)
-	return s
-}
-
-func (t target) literally(p parser) parser {
-	p.literalUpper, p.literalWork = t.insideOf(p.literalUpper), t.insideOf(p.literalWork)
-	return p
-}
-
-func (t target) insideOf(path string) string {
-	if !filepath.IsAbs(path) {
-		return path
-	}
-	return t.inside + path
-}
-
-// resolveFrom tries the directories from which relative paths may lead on.
-func (t target) resolveFrom(ctx context.Context, s diff.Stack, p parser) (diff.Stack, error) {
-	bases, err := t.bases(ctx, s, p.literalUpper)
+	root, err := t.openRoot()
 	if err != nil {
 		return diff.Stack{}, err
 	}
-	var found diff.Stack
-	for i, base := range bases {
-		var e error
-		if found, e = t.resolveUnder(ctx, base, s, p); e == nil {
-			return found, nil
-		}
-		if i == 0 {
-			err = e
-		}
+	defer root.Close()
+	mount, err := witness.Open(int(root.Fd()), whiteout.NamespaceOf(s.Features), s.Features.Index)
+	if err != nil {
+		return diff.Stack{}, pathError("stat", t.path, err, "it vanished meanwhile: try again")
 	}
-	return diff.Stack{}, err
+	defer mount.Close()
+	r := resolver{target: t, ctx: ctx, mount: mount, parser: p, stack: s}
+	r.opener = &proven{mount: t.name, dirs: map[string]known{}}
+	if err := r.mountpoint(root); err != nil {
+		return diff.Stack{}, err
+	}
+	return r.find()
 }
 
-// resolveUnder resolves relative paths from base.
-func (t target) resolveUnder(ctx context.Context, base string, s diff.Stack, p parser) (_ diff.Stack, err error) {
-	s.Lower, s.Data = under(base, s.Lower), under(base, s.Data)
-	upper := candidates(base, s.Upper, p.literalUpper)
-	if work := candidates(base, s.Work, p.literalWork); work != nil {
-		s.Work = cmp.Or(firstDir(work), work[0]) // not read by all, so not an error here
+// openRoot opens the root of the mount for reading.
+func (t target) openRoot() (*os.File, error) {
+	fd, err := open(unix.AT_FDCWD, t.path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, pathError("open", t.path, err, "run as root, or as the user and in the user namespace of the process")
 	}
-	lower := slices.Concat(s.Lower, s.Data)
-	stats := make([]stat, len(lower))
-	for i, path := range lower {
-		if err := ctx.Err(); err != nil {
-			return s, err
-		}
-		if stats[i], err = t.layer(path); err != nil {
-			return s, err
-		}
+	f := os.NewFile(uintptr(fd), t.path)
+	var id sys.Identity
+	if err := sys.IdentityAt(fd, "", &id); err != nil || id.Dev != t.root.dev() || id.Ino != t.root.Ino {
+		f.Close()
+		return nil, fmt.Errorf("find the overlay at %s: something else was mounted there meanwhile: try again", t.name)
 	}
-	if s.Upper == "" {
-		_, err = t.identify(lower[:1], stats)
-	} else {
-		s.Upper, err = t.identify(upper, stats)
-	}
-	return s, err
+	return f, nil
 }
 
-// rejectDescriptors returns an error if a layer's name means something in the
-// process that mounted it only.
-func (t target) rejectDescriptors(s diff.Stack) error {
-	for _, path := range slices.Concat(s.Lower, s.Data, []string{s.Upper}) {
-		for _, prefix := range []string{"/proc/self/", "/proc/thread-self/", "/dev/fd/"} {
-			if strings.HasPrefix(path, prefix) {
-				return fmt.Errorf("find the layers of %s: %s was a descriptor of the process that mounted it: name the layers yourself", t.name, path)
+// resolver finds the layers of one mount.
+type resolver struct {
+	target
+	ctx    context.Context //nolint:containedctx // lives for one call
+	mount  *witness.Mount
+	parser parser
+	stack  diff.Stack
+	opener *proven
+
+	bases   []string      // from which relative words may lead on
+	moved   []relocation  // how words led to layers that were found
+	mounted *sys.Timespec // when the overlay was mounted; nil if that is not known
+	guess   guess
+}
+
+// word is the name of a directory in the mount table. The kernel shows a path that was
+// given as a string with its backslashes, one that was given by descriptor (Linux 6.13)
+// without any: literal is the path in that case.
+type word struct{ path, literal string }
+
+// quest is the search for one layer.
+type quest struct {
+	word
+	kind    string // "upper" or "lower", for errors
+	examine func(*os.File) (*witness.Layer, error)
+	handles iter.Seq[way] // ways by file handle
+	// elsewhere: the place to which the word leads is known to be the wrong one.
+	elsewhere bool
+}
+
+// found is the result of a quest.
+type found struct {
+	way
+	layer *witness.Layer
+}
+
+func (r *resolver) mountpoint(root *os.File) error {
+	var id sys.Identity
+	if err := sys.IdentityAt(int(root.Fd()), "", &id); err != nil {
+		return err
+	}
+	r.opener.dirs[r.path] = known{way{path: r.path}, id}
+	return nil
+}
+
+// find finds the upper layer first, which tells most about the others. If a lower layer
+// is not found, the stack has the upper one alone.
+func (r *resolver) find() (diff.Stack, error) {
+	r.bases = r.relativeBases()
+	if r.parser.Upper != "" {
+		if err := r.upper(); err != nil {
+			return diff.Stack{}, err
+		}
+	}
+	err := r.lowers()
+	if err == nil {
+		err = r.explain()
+	}
+	if err == nil {
+		err = r.data()
+	}
+	if err != nil {
+		r.stack.Lower, r.stack.Data, r.stack.Unproven = nil, nil, nil
+	}
+	r.stack.Opener = r.opener
+	return r.stack, err
+}
+
+// add notes where a directory of the stack is, and returns its name there.
+func (r *resolver) add(w way, id sys.Identity) string {
+	name := w.name()
+	for n := 2; ; n++ { // one path, two directories: one covers the other
+		if old, ok := r.opener.dirs[name]; !ok || old.id.SameInode(&id) {
+			r.opener.dirs[name] = known{w, id}
+			return name
+		}
+		name = fmt.Sprintf("%s (%d)", w.name(), n)
+	}
+}
+
+// seek finds one layer. A directory that is unproven counts only where the word leads, and
+// not if it is younger than the mount.
+func (r *resolver) seek(q quest) (found, error) {
+	var first error
+	var unproven *found
+	for _, search := range r.searches(q) {
+		for w := range search.ways {
+			if err := r.ctx.Err(); err != nil {
+				return found{}, err
+			}
+			l, err := r.examine(w, q.examine)
+			switch {
+			case err != nil:
+			case l.Verdict == witness.Proven:
+				if unproven != nil {
+					unproven.layer.Close()
+				}
+				r.guess.settle(search.byHandle)
+				r.relocate(q.word, w)
+				return found{w, l}, nil
+			case l.Verdict == witness.Unproven && search.plain && unproven == nil && !r.young(l):
+				unproven = &found{w, l}
+				continue
+			default:
+				err = &LayerError{Mount: r.name, Kind: q.kind, Path: w.name(), Evidence: l.Evidence, Refuted: true}
+				l.Close()
+			}
+			if search.plain && (first == nil || errors.Is(first, fs.ErrNotExist)) {
+				first = err
 			}
 		}
+		if unproven != nil {
+			return *unproven, nil
+		}
+	}
+	if errno := unix.Errno(0); errors.As(first, &errno) {
+		first = errno
+	}
+	if le := (*LayerError)(nil); !errors.As(first, &le) {
+		if first == nil { // the word means something in the process alone that mounted
+			first = fs.ErrNotExist
+		}
+		first = &LayerError{Mount: r.name, Kind: q.kind, Path: q.path, Err: first}
+	}
+	return found{}, first
+}
+
+// examine opens a directory and has it examined.
+func (r *resolver) examine(w way, examine func(*os.File) (*witness.Layer, error)) (*witness.Layer, error) {
+	dir, err := w.open()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	l, err := examine(dir)
+	if err != nil {
+		return nil, pathError("look at the layer", w.name(), err, "run as root, or mend the file system that holds this layer")
+	}
+	return l, nil
+}
+
+// young reports whether a directory was made after the overlay was mounted.
+func (r *resolver) young(l *witness.Layer) bool {
+	return r.mounted != nil && l.ID.HasBtime && l.ID.Btime.After(*r.mounted)
+}
+
+// upper finds the upper and the work directory.
+func (r *resolver) upper() error {
+	got, err := r.seek(quest{
+		word: word{r.parser.Upper, r.parser.literalUpper}, kind: "upper", handles: r.rootHandle,
+		examine: func(dir *os.File) (*witness.Layer, error) { return r.mount.Top(int(dir.Fd()), true) },
+	})
+	if err != nil {
+		return err
+	}
+	r.mount.Keep(got.layer)
+	r.stack.Upper = r.add(got.way, got.layer.ID)
+	return r.work(got)
+}
+
+// lowers finds the lower layers, topmost first.
+func (r *resolver) lowers() error {
+	for i := range r.parser.Lower {
+		got, err := r.seek(r.lower(i, false))
+		if err != nil {
+			return err
+		}
+		r.mount.Keep(got.layer)
+		r.stack.Lower[i] = r.add(got.way, got.layer.ID)
+	}
+	if !r.mount.SameNumber() {
+		return &LayerError{Mount: r.name, Kind: "upper", Path: cmp.Or(r.stack.Upper, r.stack.Lower[0]), Evidence: "/", Refuted: true}
 	}
 	return nil
 }
 
-// bases returns from which directories the relative paths among the layers
-// may lead to those mounted: all exist there. It is [""] if none is relative.
-// Container engines change into the directory of all layers to get a long list
-// into one page of options: containerd, whose upper directory is below it, and
-// Docker and Podman, whose mount points are and which give no absolute path.
-func (t target) bases(ctx context.Context, s diff.Stack, literalUpper string) ([]string, error) {
-	var relative []string
-	for _, path := range slices.Concat(s.Lower, s.Data) {
-		if !filepath.IsAbs(path) {
-			relative = append(relative, path)
-		}
+// lower is the quest for a lower layer.
+func (r *resolver) lower(i int, elsewhere bool) quest {
+	path := r.parser.Lower[i]
+	q := quest{word: word{path, path}, kind: "lower", elsewhere: elsewhere, handles: func(yield func(way) bool) { r.orphans(i, yield) }}
+	switch {
+	case r.parser.Upper != "":
+		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Lower(int(dir.Fd()), i+1) }
+	case i > 0:
+		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Lower(int(dir.Fd()), i) }
+	default:
+		q.handles = r.rootHandle
+		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Top(int(dir.Fd()), false) }
 	}
-	if s.Upper != "" && !filepath.IsAbs(s.Upper) {
-		relative = append(relative, s.Upper)
-	}
-	if len(relative) == 0 {
-		return []string{""}, nil
-	}
-	exist := func(dir string) bool {
-		return !slices.ContainsFunc(relative, func(path string) bool {
-			names := []string{path}
-			if path == s.Upper {
-				names = append(names, literalUpper)
-			}
-			return firstDir(under(dir, names)) == ""
-		})
-	}
-	var bases []string
-	tried := map[string]bool{}
-	for _, path := range slices.Concat([]string{s.Upper, s.Work}, s.Lower, t.mountpoints()) {
-		if !filepath.IsAbs(path) {
+	return q
+}
+
+// explain makes sure, if a layer could not be proven, that the layers explain what the
+// mount shows; if not, that layer is looked for elsewhere.
+func (r *resolver) explain() error {
+	uppers := len(r.mount.Layers()) - len(r.stack.Lower)
+	for i, l := range r.mount.Layers() {
+		if l.Verdict == witness.Proven || i < uppers {
 			continue
 		}
-		for dir := filepath.Dir(path); !tried[dir]; dir = filepath.Dir(dir) {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			tried[dir] = true
-			if exist(dir) {
-				bases = append(bases, dir)
-			}
-		}
-	}
-	if bases == nil {
-		return nil, fmt.Errorf("find the layers of %s: relative paths such as %s are in no directory above the upper directory or the mount point: %w; name the layers yourself, with absolute paths",
-			t.name, diff.QuotePath(relative[0]), fs.ErrNotExist)
-	}
-	return bases, nil
-}
-
-// under returns the paths, the relative ones joined to base.
-func under(base string, paths []string) []string {
-	abs := slices.Clone(paths)
-	for i, path := range abs {
-		if !filepath.IsAbs(path) {
-			abs[i] = diff.Join(base, path) // not cleaned: ".." may follow a symlink
-		}
-	}
-	return abs
-}
-
-// candidates returns what a directory's name in the table can mean: the kernel
-// shows a path given as a string with its backslashes, one given as a
-// descriptor (Linux 6.13) without any.
-func candidates(base, path, literal string) []string {
-	if path == "" {
-		return nil
-	}
-	return slices.Compact(under(base, []string{path, literal}))
-}
-
-func firstDir(paths []string) string {
-	for _, path := range paths {
-		if s, err := statPath(path); err == nil && s.isDir() {
-			return path
-		}
-	}
-	return ""
-}
-
-// layer stats a layer directory.
-func (t target) layer(path string) (stat, error) {
-	s, err := statPath(path)
-	if err == nil && t.inside != "" && strings.HasPrefix(path, t.inside) {
-		// A link there would lead on from the root of this process.
-		err = noSymlinks(t.inside, strings.TrimPrefix(path, t.inside))
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = pathError("find the layer", path, err, "it is gone: removed under the overlay at "+t.name+", or in another mount namespace only; run this there, or diff two copies")
-	case err != nil:
-		err = pathError("stat", path, err, "run as root, or mend the file system that holds this layer")
-	case !s.isDir():
-		err = pathError("find the layer", path, unix.ENOTDIR, "the directory mounted at "+t.name+" is gone: name the layers yourself")
-	}
-	return s, err
-}
-
-// identify returns which of the paths leads to the topmost layer directory of
-// the overlay; lower are the layers below it.
-func (t target) identify(paths []string, lower []stat) (string, error) {
-	var first error
-	for _, path := range paths {
-		same, err := t.isTop(path, lower)
-		if same {
-			return path, nil
-		}
-		if err == nil {
-			err = fmt.Errorf("find the layers of %s: %s is not the directory that is mounted: it was renamed or replaced, or is another one in this mount namespace; name the layers yourself",
-				t.name, diff.QuotePath(path))
-		}
-		if first == nil || errors.Is(first, fs.ErrNotExist) {
-			first = err
-		}
-	}
-	return "", first
-}
-
-// isTop reports whether path is the topmost layer directory, as far as can be
-// told. Overlayfs passes birth and change time of its root through from the
-// inode of that directory, and, if all layers are on one file system, the inode
-// number (root excepted, an origin could change it before Linux 5.8).
-func (t target) isTop(path string, lower []stat) (bool, error) {
-	var layer, root stat
-	stable := false
-	for range 10 { // someone may be writing there
-		var err error
-		if layer, err = t.layer(path); err != nil {
-			return false, err
-		}
-		if root, err = statPath(t.path); err != nil {
-			return false, pathError("stat", t.path, err, "it vanished meanwhile: try again")
-		}
-		again, err := t.layer(path)
-		if err != nil {
-			return false, err
-		}
-		if stable = again.Ctime == layer.Ctime; stable {
+		orphans := r.mount.Orphans(1)
+		if len(orphans) == 0 {
 			break
 		}
+		if got, err := r.seek(r.lower(i-uppers, true)); err == nil {
+			r.mount.Replace(i, got.layer)
+			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID)
+		}
 	}
-	sameFS := !slices.ContainsFunc(lower, func(s stat) bool { return s.dev() != layer.dev() })
-	hasInos := layer.Mask&unix.STATX_MNT_ID != 0 // Linux 5.8
-	hasBirth := layer.Mask&root.Mask&unix.STATX_BTIME != 0
-	switch {
-	case hasBirth && layer.Btime != root.Btime,
-		stable && layer.Ctime != root.Ctime,
-		sameFS && hasInos && layer.Ino != root.Ino:
-		return false, nil
+	r.stack.Unproven = nil
+	for i, l := range r.mount.Layers() {
+		if l.Verdict == witness.Proven {
+			continue
+		}
+		path := r.stack.Upper
+		if i >= uppers {
+			path = r.stack.Lower[i-uppers]
+		}
+		r.stack.Unproven = append(r.stack.Unproven, path)
+		if r.guess.taken && !l.Empty() {
+			return &LayerError{Mount: r.name, Kind: "lower", Path: path}
+		}
 	}
-	return true, nil
+	if len(r.stack.Unproven) == 0 {
+		return nil
+	}
+	if orphans := r.mount.Orphans(1); len(orphans) > 0 {
+		return &LayerError{Mount: r.name, Kind: "lower", Path: r.stack.Unproven[0], Evidence: orphans[0].Path}
+	}
+	return nil
+}
+
+// data finds the data-only layers, in which nothing is looked up but the contents of
+// metacopy files.
+func (r *resolver) data() error {
+	for i, path := range r.parser.Data {
+		got, err := r.seek(quest{
+			word: word{path, path}, kind: "data-only lower", handles: func(func(way) bool) {},
+			examine: func(dir *os.File) (*witness.Layer, error) { return r.mount.Data(int(dir.Fd())) },
+		})
+		if err != nil {
+			return err
+		}
+		r.stack.Data[i] = r.add(got.way, got.layer.ID)
+		if got.layer.Verdict != witness.Proven {
+			r.stack.Unproven = append(r.stack.Unproven, r.stack.Data[i])
+		}
+		got.layer.Close()
+	}
+	return nil
+}
+
+// work finds the work directory, which matters where the index is used.
+func (r *resolver) work(upper found) error {
+	w := word{r.parser.Work, r.parser.literalWork}
+	sibling := way{pid: upper.pid, path: filepath.Join(filepath.Dir(upper.path), filepath.Base(w.path)), uncover: upper.uncover}
+	name := r.parser.Work
+	r.stack.Work = ""
+	for _, search := range r.searches(quest{word: w, handles: func(yield func(way) bool) { yield(sibling) }}) {
+		for w := range search.ways {
+			dir, err := w.open()
+			if err != nil {
+				continue
+			}
+			id, ok := r.isWork(int(dir.Fd()), upper.layer)
+			dir.Close()
+			if ok {
+				r.stack.Work = r.add(w, id)
+				return nil
+			}
+		}
+	}
+	if !r.stack.Features.Index {
+		r.stack.Work = name // nobody reads it
+	}
+	return nil
+}
+
+// isWork reports whether a directory can be the work directory of this mount: it is on
+// the file system of the upper one, whose handle its index has (ovl_verify_upper, Linux
+// 4.16). It also finds out when the overlay was mounted: the kernel makes work/work anew
+// each time (ovl_workdir_create).
+func (r *resolver) isWork(dir int, upper *witness.Layer) (id sys.Identity, ok bool) {
+	if err := sys.IdentityAt(dir, "", &id); err != nil || id.Dev != upper.ID.Dev {
+		return id, false
+	}
+	if index, err := sys.OpenDirAt(dir, "index"); err == nil {
+		defer sys.Close(index)
+		value, ok, err := sys.GetXattr(index, "", whiteout.NamespaceOf(r.stack.Features).Prefix+"upper")
+		if origin, e := whiteout.ParseOrigin(value); err == nil && ok && e == nil && !upper.Has(origin.Handle) {
+			return id, false
+		}
+	}
+	var work sys.Identity
+	made := slices.Contains(r.parser.Generic, "rw") && r.parser.Fsync != "volatile"
+	if sys.IdentityAt(dir, "work", &work) == nil && made && work.HasBtime {
+		r.mounted = &work.Btime
+	}
+	return id, true
 }

@@ -87,7 +87,7 @@ func StackInProcess(ctx context.Context, pid int, mountpoint string) (diff.Stack
 		return diff.Stack{}, fmt.Errorf("find process %d: %w; name the id of a running process", pid, fs.ErrNotExist)
 	}
 	t := target{
-		name: "the root of process " + strconv.Itoa(pid), path: proc + "/root", inside: proc + "/root",
+		name: "the root of process " + strconv.Itoa(pid), path: proc + "/root", pid: pid,
 		lost: "it is a directory inside a mount, not a mount point: name the mount point",
 	}
 	if mountpoint != "/" {
@@ -109,12 +109,12 @@ func StackInProcess(ctx context.Context, pid int, mountpoint string) (diff.Stack
 
 // target is what a stack is to be found for.
 type target struct {
-	name   string // for errors
-	path   string // leads to the root of the mount
-	root   stat
-	inside string // leads to the root of the process whose table it is; "" if that is this one
-	lost   string // what it means if the mount is not in the table, and the remedy
-	info   *mountinfo.Info
+	name string // for errors
+	path string // leads to the root of the mount
+	root stat
+	pid  int    // whose table it is; 0 if it is that of this process
+	lost string // what it means if the mount is not in the table, and the remedy
+	info *mountinfo.Info
 }
 
 // stack finds the mount of t in the mount table, in which its mount point
@@ -214,6 +214,10 @@ func readTable(path string, pick func(line []byte) bool) ([]*mountinfo.Info, err
 		return nil, err
 	}
 	defer f.Close()
+	return parseTable(f, pick)
+}
+
+func parseTable(f io.Reader, pick func(line []byte) bool) ([]*mountinfo.Info, error) {
 	var infos []*mountinfo.Info
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadBytes('\n')
@@ -267,26 +271,6 @@ func oldMountID(path string) (uint64, error) {
 func (s *stat) isDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
 
 func (s *stat) dev() uint64 { return unix.Mkdev(s.Dev_major, s.Dev_minor) }
-
-// noSymlinks returns an error if a path below root has a symbolic link in it.
-func noSymlinks(root, path string) error {
-	dir, err := open(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dir)
-	var fd int
-	err = retry(func() error {
-		fd, err = unix.Openat2(dir, strings.TrimLeft(path, "/"), &unix.OpenHow{
-			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
-		})
-		return err
-	})
-	if err == nil {
-		unix.Close(fd)
-	}
-	return err
-}
 
 // open is openat(2), close-on-exec.
 func open(dirfd int, path string, flags int) (fd int, err error) {

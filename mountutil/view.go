@@ -136,6 +136,13 @@ func (o outside) Open(path string) (*os.File, error) {
 	return Open(o.stack, path)
 }
 
+func (o outside) detached(path string) (f *os.File, ok bool, err error) {
+	if d, is := o.stack.Opener.(detacher); is && !slices.Contains(o.own, path) {
+		return d.detached(path)
+	}
+	return nil, false, nil
+}
+
 // openDetached mounts opts and opens the root of a copy of the mount that is in
 // no namespace. It does so in a mount namespace that lives only for this: nobody
 // else ever sees the mount, and a kill at any moment leaves neither a mount nor
@@ -151,6 +158,9 @@ func openDetached(op string, opener diff.Opener, opts Options) (t *Tree, err err
 			}
 		}
 		point := os.TempDir() // any directory: here it is covered for nobody
+		if err := fds.attach(point); err != nil {
+			return err
+		}
 		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
 			empty, err := mountEmpty(point)
 			if err != nil {

@@ -16,6 +16,8 @@ type Origin struct {
 	// FileSystem is the UUID of the layer's file system; zero if it has none or
 	// the overlay is mounted with uuid=off.
 	FileSystem [16]byte
+	// Upper: the inode is of the upper layer (OVL_FH_FLAG_PATH_UPPER).
+	Upper bool
 }
 
 // The header of struct ovl_fb: version, magic, length of all, flags, handle
@@ -23,6 +25,7 @@ type Origin struct {
 const (
 	handleMagic  = 0xfb
 	handleHeader = 21
+	handleUpper  = 0x04
 )
 
 var errHandle = errors.New("not a file handle of overlayfs")
@@ -36,7 +39,25 @@ func ParseOrigin(value []byte) (Origin, error) {
 	return Origin{
 		Handle:     sys.Handle{Type: int32(value[4]), ID: string(value[handleHeader:])},
 		FileSystem: [16]byte(value[5:handleHeader]),
+		Upper:      value[3]&handleUpper != 0,
 	}, nil
+}
+
+// The handle of an overlay's inode (struct ovl_fh, Linux 5.5): three bytes of padding
+// before struct ovl_fb.
+const (
+	mountHandleType = 0xf8 // OVL_FILEID_V1
+	mountHandlePad  = 3
+)
+
+// ParseMountHandle decodes a file handle that an overlay gives, which has the handle of
+// the inode in its layer. It reports false for another file system's.
+func ParseMountHandle(h sys.Handle) (Origin, bool) {
+	if h.Type != mountHandleType || len(h.ID) < mountHandlePad {
+		return Origin{}, false
+	}
+	o, err := ParseOrigin([]byte(h.ID)[mountHandlePad:])
+	return o, err == nil
 }
 
 // ParseIndexName decodes the name of an index entry. Names that begin with '#'

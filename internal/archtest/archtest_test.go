@@ -36,9 +36,14 @@ floor ground
 	internal/paths:    internal/sys
 	internal/wholefile: internal/paths internal/sys
 
-floor encodings and mounts
+floor encodings
 	whiteout:          diff internal/sys github.com/pkg/xattr
-	mountutil:         diff internal/sys golang.org/x/sys/unix github.com/moby/sys/mountinfo
+
+floor proofs
+	internal/witness:  internal/sys whiteout
+
+floor mounts
+	mountutil:         diff whiteout internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo
 
 floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix

@@ -16,9 +16,15 @@ type Handle struct {
 
 // HandleAt returns the handle of name in dirfd, not following a symbolic link.
 // EOPNOTSUPP says that the file system has none.
-func HandleAt(dirfd int, name string) (Handle, error) {
+// An empty name is dirfd itself.
+func HandleAt(dirfd int, name string) (Handle, error) { return handleAt(dirfd, name, 0) }
+
+func handleAt(dirfd int, name string, flags int) (Handle, error) {
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
 	for {
-		h, _, err := unix.NameToHandleAt(dirfd, name, 0)
+		h, _, err := unix.NameToHandleAt(dirfd, name, flags)
 		if err == unix.EINTR {
 			continue
 		}

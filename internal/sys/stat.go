@@ -20,6 +20,9 @@ type Timespec struct {
 	Nsec uint32
 }
 
+// After reports whether t is later than u.
+func (t Timespec) After(u Timespec) bool { return t.Sec > u.Sec || t.Sec == u.Sec && t.Nsec > u.Nsec }
+
 // Stat is what statx tells of an inode.
 type Stat struct {
 	Mode         uint32 // type and permission bits, as st_mode

@@ -1,0 +1,116 @@
+package sys
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Identity is what statx(2) says about which inode a name leads to.
+type Identity struct {
+	Mode         uint32 // type and permission bits, as st_mode
+	UID, GID     uint32
+	Nlink        uint32
+	Dev, Ino     uint64
+	Size         int64
+	Ctime, Btime Timespec
+	HasBtime     bool
+	// Mount is the id of the mount in which the name is found; 0 before Linux 5.8.
+	Mount uint64
+	// Whiteout: a character device 0:0.
+	Whiteout bool
+}
+
+// Format returns the file type bits of the mode.
+func (i *Identity) Format() uint32 { return i.Mode & unix.S_IFMT }
+
+// SameInode reports whether two identities, both taken outside of an overlay, are of one
+// inode: also if its number was used before.
+func (i *Identity) SameInode(o *Identity) bool {
+	return i.Dev == o.Dev && i.Ino == o.Ino && i.Format() == o.Format() && (!i.HasBtime || !o.HasBtime || i.Btime == o.Btime)
+}
+
+// IdentityAt fills id for name in dirfd (for dirfd itself if name is empty), not
+// following a symbolic link.
+func IdentityAt(dirfd int, name string, id *Identity) error {
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return errno
+	}
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+	var x unix.Statx_t
+	if _, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall6(unix.SYS_STATX, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), uintptr(flags), mask, uintptr(unsafe.Pointer(&x)), 0)
+	}); errno != 0 {
+		return errno
+	}
+	*id = Identity{
+		Mode: uint32(x.Mode), UID: x.Uid, GID: x.Gid, Nlink: x.Nlink,
+		Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino, Size: int64(x.Size),
+		Ctime: Timespec{x.Ctime.Sec, x.Ctime.Nsec}, Btime: Timespec{x.Btime.Sec, x.Btime.Nsec},
+		HasBtime: x.Mask&unix.STATX_BTIME != 0,
+		Whiteout: x.Mode&unix.S_IFMT == unix.S_IFCHR && x.Rdev_major == 0 && x.Rdev_minor == 0,
+	}
+	if x.Mask&unix.STATX_MNT_ID != 0 {
+		id.Mount = x.Mnt_id
+	}
+	return nil
+}
+
+// FIDAt is [HandleAt] for handles that identify an inode but need not open it
+// (AT_HANDLE_FID, Linux 6.5; on an overlay since 6.6). An empty name is dirfd itself.
+func FIDAt(dirfd int, name string) (Handle, error) {
+	const handleFID = 0x200 // AT_HANDLE_FID
+	return handleAt(dirfd, name, handleFID)
+}
+
+// OpenHandle opens what a handle identifies on the file system of fd with O_PATH. It
+// needs CAP_DAC_READ_SEARCH in the user namespace of that file system.
+func OpenHandle(fd int, h Handle) (int, error) {
+	for {
+		got, err := unix.OpenByHandleAt(fd, unix.NewFileHandle(h.Type, []byte(h.ID)), unix.O_PATH|unix.O_CLOEXEC)
+		if err != unix.EINTR {
+			return got, err
+		}
+	}
+}
+
+// ReadDirSome is [ReadDir] for the first entries: as many as one call writes to a small
+// buffer, some dozens, however large the directory is.
+func ReadDirSome(fd int, visit func(d Dirent) bool) error {
+	var b [2048]byte
+	n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(len(b)))
+	})
+	if errno != 0 {
+		return errno
+	}
+	parseDirents(b[:n], visit)
+	return nil
+}
+
+// CopiesInodes reports whether the file system of fd can have copies of one inode that
+// equal it in number and all times: snapshots within one file system.
+func CopiesInodes(fd int) bool {
+	const bcachefs, zfs = 0xca451a4e, 0x2fc12fc1
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil {
+		return true
+	}
+	switch int64(st.Type) {
+	case unix.BTRFS_SUPER_MAGIC, bcachefs, zfs:
+		return true
+	}
+	return false
+}
+
+// PathOf returns the path of what fd has open, as /proc shows it: from the root of this
+// process, if it can be reached from there.
+func PathOf(fd int) (string, error) { return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) }

@@ -1,0 +1,414 @@
+package witness
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/whiteout"
+)
+
+// Verdict is what was found out about one layer directory. The zero value is invalid.
+type Verdict uint8
+
+// The verdicts.
+const (
+	_        Verdict = iota
+	Proven           // something in it is shown by the mount
+	Refuted          // the mount would show something in it, and does not
+	Unproven         // neither: it is empty, or wholly hidden
+)
+
+// String returns "proven", "refuted" or "unproven".
+func (v Verdict) String() string {
+	switch v {
+	case Proven:
+		return "proven"
+	case Refuted:
+		return "refuted"
+	case Unproven:
+		return "unproven"
+	default:
+		return "invalid"
+	}
+}
+
+// Mount is a mounted overlay, by its root directory. It is not safe for concurrent use.
+type Mount struct {
+	root  int
+	id    sys.Identity
+	marks *whiteout.Namespace
+	// index: hard links of lower files can be shown as one inode of the index.
+	index  bool
+	layers []*Layer
+}
+
+// Open returns the mount whose root directory is open for reading as root. marks are
+// those of the mount, index tells whether it has the inode index. The descriptor stays
+// the caller's.
+func Open(root int, marks *whiteout.Namespace, index bool) (*Mount, error) {
+	m := &Mount{root: root, marks: marks, index: index}
+	return m, sys.IdentityAt(root, "", &m.id)
+}
+
+// Layer is a directory that was examined.
+type Layer struct {
+	Verdict Verdict
+	// Evidence is the path of the entry that decided, "" if none did.
+	Evidence string
+	ID       sys.Identity
+
+	fd    int
+	upper bool
+
+	asked    bool
+	uuid     [16]byte // of the file system, once it was asked for
+	mayCopy  bool
+	copyings bool
+}
+
+// Close frees the layer.
+func (l *Layer) Close() { sys.Close(l.fd) }
+
+// Has reports whether h is the handle of the directory itself.
+func (l *Layer) Has(h sys.Handle) bool {
+	own, err := sys.HandleAt(l.fd, "")
+	return err == nil && own == h
+}
+
+// Empty reports whether the directory has no entries.
+func (l *Layer) Empty() bool {
+	empty := true
+	_ = sys.Rewind(l.fd)
+	err := sys.ReadDirSome(l.fd, func(sys.Dirent) bool { empty = false; return false })
+	return empty && err == nil
+}
+
+func (l *Layer) fileSystem() [16]byte {
+	if !l.asked {
+		l.asked = true
+		l.uuid, _ = sys.FileSystemID(l.fd)
+	}
+	return l.uuid
+}
+
+func (l *Layer) copies() bool {
+	if !l.mayCopy {
+		l.mayCopy, l.copyings = true, sys.CopiesInodes(l.fd)
+	}
+	return l.copyings
+}
+
+// Close closes the layers.
+func (m *Mount) Close() {
+	for _, l := range m.layers {
+		l.Close()
+	}
+	m.layers = nil
+}
+
+// Top examines the topmost layer of the overlay: the upper directory, or without one the
+// first lower one. The root of the mount has its times, and where the mount tells, its
+// handle.
+//
+// dir is an open directory, also with O_PATH; it stays the caller's. The caller gives the
+// layer to [Mount.Keep] or closes it.
+func (m *Mount) Top(dir int, upper bool) (*Layer, error) {
+	l, err := m.open(dir, upper)
+	if err != nil {
+		return nil, err
+	}
+	if l.Verdict, err = m.top(l); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// RootHandle returns the handle of the topmost layer's directory, and false if the mount
+// does not tell (before Linux 6.6).
+func (m *Mount) RootHandle() (sys.Handle, bool) {
+	h, err := sys.FIDAt(m.root, "")
+	if err != nil {
+		return h, false
+	}
+	origin, ok := whiteout.ParseMountHandle(h)
+	return origin.Handle, ok
+}
+
+// Data examines a data-only layer. It has no names of its own in the mount, so it is not
+// proven.
+func (m *Mount) Data(dir int) (*Layer, error) {
+	l, err := m.open(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	l.Verdict = Unproven
+	if l.ID.Dev == m.id.Dev {
+		l.Verdict, l.Evidence = Refuted, "/"
+	}
+	return l, nil
+}
+
+// Keep makes l the next layer, below those that were kept before.
+func (m *Mount) Keep(l *Layer) { m.layers = append(m.layers, l) }
+
+// Replace makes l the layer at position i, of those kept, and closes the one that was
+// there.
+func (m *Mount) Replace(i int, l *Layer) {
+	m.layers[i].Close()
+	m.layers[i] = l
+}
+
+// Layers returns the layers that were kept, topmost first.
+func (m *Mount) Layers() []*Layer { return m.layers }
+
+// SameNumber reports whether the root of the mount has the inode number of the topmost
+// layer, if overlayfs passes it through: all layers are on one file system (ovl_getattr).
+func (m *Mount) SameNumber() bool {
+	for _, l := range m.layers {
+		if l.ID.Dev != m.layers[0].ID.Dev {
+			return true
+		}
+	}
+	return m.id.Mount == 0 || sameNumber(m.id.Ino, m.layers[0].ID.Ino)
+}
+
+func (m *Mount) top(l *Layer) (Verdict, error) {
+	if l.ID.Dev == m.id.Dev { // the overlay itself covers its upper directory, and looks like it
+		return Refuted, nil
+	}
+	for range 10 { // a process may be writing there
+		var before, after sys.Identity
+		if err := sys.IdentityAt(l.fd, "", &before); err != nil {
+			return Refuted, err
+		}
+		root, _, err := m.look(m.root, "")
+		if err != nil {
+			return Refuted, err
+		}
+		if err := sys.IdentityAt(l.fd, "", &after); err != nil {
+			return Refuted, err
+		}
+		stable := before.Ctime == after.Ctime
+		if !stable {
+			root.Ctime = before.Ctime
+		}
+		same, certain := m.same(&root, l, l.fd, "", &before)
+		switch {
+		case same && stable && certain:
+			return Proven, nil
+		case same && stable:
+			return Unproven, nil
+		case !same:
+			return Refuted, nil
+		}
+	}
+	return Unproven, nil
+}
+
+func (m *Mount) open(dir int, upper bool) (*Layer, error) {
+	fd, err := sys.OpenDirAt(dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	l := &Layer{fd: fd, upper: upper}
+	if err := sys.IdentityAt(fd, "", &l.ID); err != nil {
+		sys.Close(fd)
+		return nil, err
+	}
+	return l, nil
+}
+
+// Lower examines a lower layer that lies below the first above layers that were kept. For
+// dir and the result it is as [Mount.Top].
+func (m *Mount) Lower(dir, above int) (*Layer, error) {
+	l, err := m.open(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	if l.ID.Dev == m.id.Dev {
+		l.Verdict, l.Evidence = Refuted, "/"
+		return l, nil
+	}
+	s := search{m: m, l: l, above: m.layers[:above], dirs: maxDirs, names: maxNames}
+	l.Verdict, l.Evidence = s.run()
+	return l, nil
+}
+
+// The bounds of a search. A usual layer has a witness among the first names.
+const (
+	maxDirs  = 48  // directories that are listed
+	maxNames = 256 // entries that are compared
+	maxDepth = 32
+	// maxMissing is how many entries that the mount does not show are looked for above.
+	maxMissing = 24
+)
+
+// search looks for a witness of one layer.
+type search struct {
+	m           *Mount
+	l           *Layer
+	above       []*Layer
+	dirs, names int // that may still be read
+	missing     []string
+	uncertain   string // an entry that is alike, where a copy would be as well
+}
+
+func (s *search) run() (Verdict, string) {
+	if path := s.dir(s.l.fd, s.m.root, "", 0); path != "" {
+		return Proven, path
+	}
+	for _, path := range s.missing {
+		if !s.m.hidden(s.above, path) && s.differs(path) {
+			return Refuted, path
+		}
+	}
+	return Unproven, s.uncertain
+}
+
+// dir returns the path of a witness in a directory of the layer, "" if it has none.
+func (s *search) dir(fd, merged int, path string, depth int) string {
+	if s.dirs--; s.dirs < 0 {
+		return ""
+	}
+	var dirs []string
+	found := ""
+	_ = sys.Rewind(fd)
+	err := sys.ReadDirSome(fd, func(d sys.Dirent) bool {
+		name := strings.Clone(d.Name)
+		if d.Type == sys.TypeDir {
+			dirs = append(dirs, name)
+			return true
+		}
+		switch s.compare(fd, merged, path, name) {
+		case witness:
+			found = path + "/" + name
+		case directory: // the file system does not say what its entries are
+			dirs = append(dirs, name)
+		}
+		return found == "" && s.names > 0
+	})
+	if err != nil || found != "" {
+		return found
+	}
+	for _, name := range dirs {
+		below := path + "/" + name
+		if s.compare(fd, merged, path, name) == witness {
+			return below
+		}
+	}
+	for _, name := range dirs {
+		if s.dirs <= 0 || depth >= maxDepth {
+			return ""
+		}
+		if found := s.enter(fd, merged, path+"/"+name, name, depth+1); found != "" {
+			return found
+		}
+	}
+	return ""
+}
+
+func (s *search) enter(fd, merged int, path, name string, depth int) string {
+	below, err := sys.OpenDirAt(fd, name)
+	if err != nil {
+		return ""
+	}
+	defer sys.Close(below)
+	shown, err := sys.OpenDirAt(merged, name)
+	if err != nil {
+		return ""
+	}
+	defer sys.Close(shown)
+	var id sys.Identity
+	if sys.IdentityAt(shown, "", &id) != nil || id.Mount != s.m.id.Mount {
+		return "" // something is mounted there
+	}
+	return s.dir(below, shown, path, depth)
+}
+
+// outcome of a comparison.
+type outcome uint8
+
+const (
+	nothing   outcome = iota
+	witness           // the mount shows this inode
+	directory         // it is a directory, and no witness
+)
+
+func (s *search) compare(fd, merged int, path, name string) outcome {
+	if s.names--; s.names < 0 {
+		return nothing
+	}
+	var id sys.Identity
+	if sys.IdentityAt(fd, name, &id) != nil || id.Whiteout {
+		return nothing
+	}
+	e, ok, err := s.m.look(merged, name)
+	if err == nil && ok {
+		same, certain := s.m.same(&e, s.l, fd, name, &id)
+		if same && certain {
+			return witness
+		}
+		if same {
+			s.uncertain = path + "/" + name
+			ok = false
+		}
+	}
+	if (err == nil && ok || errors.Is(err, fs.ErrNotExist)) && len(s.missing) < maxMissing {
+		s.missing = append(s.missing, path+"/"+name)
+	}
+	if id.Format() == sys.Directory {
+		return directory
+	}
+	return nothing
+}
+
+// differs reports whether the mount, in which no layer above hides path, still shows
+// something else there than the layer has.
+func (s *search) differs(path string) bool {
+	dir, name := split(path)
+	fd, err := descend(s.l.fd, dir)
+	if err != nil {
+		return false
+	}
+	defer sys.Close(fd)
+	var id sys.Identity
+	if sys.IdentityAt(fd, name, &id) != nil || s.m.index && id.Nlink > 1 && id.Format() != sys.Directory {
+		return false
+	}
+	if id.Format() == sys.Regular && s.special(fd, name) {
+		return false
+	}
+	merged, err := s.m.descend(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	defer sys.Close(merged)
+	e, ok, err := s.m.look(merged, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true
+	case err != nil || !ok:
+		return false
+	case id.Format() == sys.Directory: // of a merged one, the times may be another layer's
+		return e.Format() != sys.Directory
+	}
+	same, _ := s.m.same(&e, s.l, fd, name, &id)
+	return !same
+}
+
+// special reports whether a regular file is a whiteout or stands for another file.
+func (s *search) special(fd int, name string) bool {
+	for _, mark := range []string{s.m.marks.Whiteout, s.m.marks.Metacopy} {
+		if is, err := sys.HasXattr(fd, name, mark); is || err != nil {
+			return true
+		}
+	}
+	return false
+}

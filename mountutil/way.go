@@ -1,0 +1,159 @@
+//go:build linux
+
+package mountutil
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
+)
+
+// way is a way to a directory. It can be gone any number of times; it holds nothing open.
+type way struct {
+	// pid is a process in whose mount namespace, and below whose root, the path leads to
+	// the directory. 0: those of the calling thread.
+	pid  int
+	path string
+	// uncover is how many mounts have to be taken off the path first, in a copy of the
+	// mount namespace.
+	uncover int
+}
+
+// name is the path by which a stack names the directory.
+func (w way) name() string {
+	if w.pid != 0 {
+		return procRoot(w.pid) + w.path
+	}
+	return w.path
+}
+
+func procRoot(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/root" }
+
+// open opens the directory with O_PATH.
+func (w way) open() (*os.File, error) {
+	var fd int
+	var err error
+	switch {
+	case w.uncover > 0:
+		fd, err = w.detached()
+	case w.pid != 0:
+		fd, err = openInRoot(procRoot(w.pid), w.path)
+	default:
+		fd, err = open(unix.AT_FDCWD, w.path, unix.O_PATH|unix.O_DIRECTORY)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
+	}
+	return os.NewFile(uintptr(fd), w.name()), nil
+}
+
+// detached returns a detached copy of the mount at the directory, which a thread can
+// mount in another namespace.
+func (w way) detached() (fd int, err error) {
+	at := -1
+	if w.uncover == 0 {
+		f, err := w.open()
+		if err != nil {
+			return -1, err
+		}
+		defer f.Close()
+		at = int(f.Fd())
+	}
+	err = inNamespace(w.pid, w.uncover > 0, func(proc int) error {
+		if w.uncover > 0 {
+			if at, err = uncover(proc, w.path, w.uncover); err != nil {
+				return err
+			}
+			defer unix.Close(at)
+		}
+		fd, err = unix.OpenTree(at, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		return err
+	})
+	return fd, err
+}
+
+// openInRoot opens the directory path below root, which is its root: symbolic links and
+// ".." stay below it.
+func openInRoot(root, path string) (fd int, err error) {
+	dir, err := open(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	path = strings.TrimLeft(path, "/")
+	if path == "" {
+		path = "."
+	}
+	err = retry(func() error {
+		fd, err = unix.Openat2(dir, path, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		return err
+	})
+	return fd, err
+}
+
+// proven is the opener of a stack whose directories were found and proven to be the
+// layers of a mount: it opens these and no others.
+type proven struct {
+	mount string // for errors: the overlay
+	dirs  map[string]known
+}
+
+// known is a directory that was found.
+type known struct {
+	way way
+	id  sys.Identity
+}
+
+// Open implements [diff.Opener].
+func (p *proven) Open(path string) (*os.File, error) {
+	dir, ok := p.dirs[path]
+	if !ok {
+		return nil, fmt.Errorf("open %s: it is no layer of %s", diff.QuotePath(path), p.mount)
+	}
+	f, err := dir.way.open()
+	if err != nil {
+		return nil, fmt.Errorf("%w; it was a layer of %s a moment ago: try again", err, p.mount)
+	}
+	return f, p.check(f, dir)
+}
+
+func (p *proven) check(f *os.File, dir known) error {
+	var id sys.Identity
+	err := sys.IdentityAt(int(f.Fd()), "", &id)
+	if err == nil && !id.SameInode(&dir.id) {
+		err = fmt.Errorf("open %s: another directory took the place of this layer of %s: try again", diff.QuotePath(f.Name()), p.mount)
+	}
+	if err != nil {
+		f.Close()
+	}
+	return err
+}
+
+// detacher is an opener of which directories can be in another mount namespace. The kernel
+// takes layers of the mounter's namespace alone, so detached returns such a directory as a
+// detached mount. ok is false for all others, which Open opens.
+type detacher interface {
+	detached(path string) (f *os.File, ok bool, err error)
+}
+
+func (p *proven) detached(path string) (f *os.File, ok bool, err error) {
+	dir, ok := p.dirs[path]
+	if !ok || dir.way.pid == 0 && dir.way.uncover == 0 {
+		return nil, false, nil
+	}
+	fd, err := dir.way.detached()
+	if err != nil {
+		return nil, true, mountError("copy the mount of the layer "+diff.QuotePath(path)+" of another mount namespace", err)
+	}
+	f = os.NewFile(uintptr(fd), path)
+	return f, true, p.check(f, dir)
+}
