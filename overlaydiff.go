@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -130,6 +131,14 @@ func (d *Diff) Engine() string { return d.engine.Name() }
 // Reason says why that engine answers.
 func (d *Diff) Reason() string { return d.reason }
 
+// Proven reports whether each layer directory was proven to be the one that is mounted, and
+// names those of a mounted overlay that could not be: they are empty, or nothing of them is
+// visible. A layer that is proven to be another one is an error of [FromMount] and
+// [FromProcess]. It is false, without names, where no mount was named, only directories.
+func (d *Diff) Proven() (proven bool, unproven []string) {
+	return d.stack.Proven(), slices.Clone(d.stack.Unproven)
+}
+
 // Raced returns how many entries vanished or changed while they were read, in
 // all walks up to now.
 func (d *Diff) Raced() int64 { return d.raced.Load() }
@@ -200,7 +209,8 @@ func Usage(ctx context.Context, s diff.Stack, opts Options) (diff.Usage, error) 
 	return native.Usage(ctx, s, diff.Options{Workers: opts.Workers, OnRace: opts.onRace})
 }
 
-// FromMount returns the stack of the overlay that is mounted at path.
+// FromMount returns the stack of the overlay that is mounted at path. Each layer is proven
+// to be the mounted one, see [mountutil.StackOfMount] for how, and for the errors.
 func FromMount(ctx context.Context, path string) (diff.Stack, error) {
 	return mountutil.StackOfMount(ctx, path)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/scratch"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/naive"
@@ -28,7 +29,8 @@ type VerifyOptions struct {
 	// Export says how; of Layer, what it leaves out on purpose.
 	Export layer.ExportOptions
 	// TempDir is where the layer is unpacked, on a file system that can have an upper
-	// directory and has room for it; "" means [os.TempDir].
+	// directory and has room for it. "" means [os.TempDir]; if that is on an overlay,
+	// /var/tmp, /run, /dev/shm, or the parent of the upper directory.
 	TempDir string
 }
 
@@ -67,10 +69,7 @@ const verifyPrefix = ".overlaydiff-verify-"
 // Errors: those of [Diff.Export] and [layer.Apply], or one that matches
 // [diff.ErrUnsupported] where an overlay can't be mounted. A difference is none.
 func (d *Diff) Verify(ctx context.Context, opts VerifyOptions) (v Verified, err error) {
-	dir := opts.TempDir
-	if dir == "" {
-		dir = os.TempDir()
-	}
+	dir := d.roomFor(opts.TempDir)
 	parent, err := os.Open(dir)
 	if err != nil {
 		return v, fmt.Errorf("verify: open the directory to unpack in: %w", err)
@@ -88,6 +87,29 @@ func (d *Diff) Verify(ctx context.Context, opts VerifyOptions) (v Verified, err 
 	v.Differences, v.Inexpressible = []Difference{}, []Difference{} // in JSON, lists
 	r := &replay{Diff: d, opts: opts, out: &v, ctx: ctx, lacks: map[string]diff.What{}}
 	return v, r.run(path)
+}
+
+// roomFor returns the directory to unpack in. Without one it is the default for temporary
+// files, or, where that is on an overlay and so can't have an upper directory, another one
+// for such files, or else where the upper directory of this overlay is.
+func (d *Diff) roomFor(dir string) string {
+	if dir != "" {
+		return dir
+	}
+	fit := func(dir string) bool {
+		f, err := os.Open(dir)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		return !sys.IsOverlay(int(f.Fd())) && sys.IsWritable(int(f.Fd()))
+	}
+	for _, dir := range []string{os.TempDir(), "/var/tmp", "/run", "/dev/shm", filepath.Dir(d.stack.Upper)} {
+		if fit(dir) {
+			return dir
+		}
+	}
+	return os.TempDir()
 }
 
 // replay is one verification.
@@ -222,11 +244,21 @@ func (r *replay) against(replayed *mountutil.Tree) (*naive.Engine, error) {
 		}
 		return naive.Open(from, naive.Tree{FD: int(f.Fd()), Closer: f, Name: r.newDir}, naive.ProofNone), nil
 	}
-	after, _, err := openNew(r.ctx, r.stack)
+	after, err := r.openShown()
 	if err != nil {
 		return nil, err
 	}
 	return naive.Open(from, naiveTree(after, "new view"), naive.ProofNone), nil
+}
+
+// openShown opens what the replayed view has to be equal to: the mount itself, where there
+// is one. A second reading of the same directories would not show that they are others.
+func (r *replay) openShown() (*mountutil.Tree, error) {
+	if r.stack.Mountpoint != "" {
+		return openMounted(r.stack)
+	}
+	after, _, err := openNew(r.ctx, r.stack)
+	return after, err
 }
 
 // differs notes a difference, unless layers can't say what it takes.

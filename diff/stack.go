@@ -33,6 +33,10 @@ type Stack struct {
 	Opener Opener
 }
 
+// Proven reports whether the stack is that of a mounted overlay and each of its layers was
+// proven to be the mounted one.
+func (s Stack) Proven() bool { return s.Mountpoint != "" && len(s.Unproven) == 0 }
+
 // Opener opens the directories of a stack where a path alone does not lead to them, or
 // must not be believed: a directory that is covered by a later mount, that belongs to
 // another mount namespace, or that another user may exchange. It is safe for concurrent

@@ -25,6 +25,17 @@ func (e *OptionError) Error() string {
 	return fmt.Sprintf("parse mount option %s: %s", diff.QuotePath(e.Option), e.Reason)
 }
 
+// NotOverlayError says that what is mounted at a path, or is the root of a process, is no
+// overlay.
+type NotOverlayError struct {
+	Mount string // the path or the process
+	Type  string // of the file system that is mounted there
+}
+
+func (e *NotOverlayError) Error() string {
+	return fmt.Sprintf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", e.Mount, diff.QuotePath(e.Type))
+}
+
 // LayerError says that a directory is not, or can't be shown to be, the layer of a mounted
 // overlay that the mount table names. The stack that comes with it has the upper directory
 // if that was found: enough for its usage.

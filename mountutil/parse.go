@@ -157,6 +157,8 @@ func (p *parser) flag(name string, given bool) error {
 		p.OverrideCreds = "on"
 	case "nooverride_creds":
 		p.OverrideCreds = "off"
+	case "nouserxattr", "nodefault_permissions": // Ubuntu's kernels have the negations, too, and show them
+		known = !p.seen[strings.TrimPrefix(name, "no")]
 	default:
 		known = isGeneric(name) && !strings.ContainsAny(name, `\,`) // an x-… that String could not write
 		if known {

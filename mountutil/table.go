@@ -135,7 +135,7 @@ func (t target) stack(ctx context.Context, table, point string) (diff.Stack, err
 	}
 	switch {
 	case t.info.FSType != "overlay":
-		return diff.Stack{}, fmt.Errorf("find the overlay at %s: it is on %s, not an overlay: name a mount point that findmnt -t overlay lists", t.name, diff.QuotePath(t.info.FSType))
+		return diff.Stack{}, &NotOverlayError{Mount: t.name, Type: t.info.FSType}
 	case t.info.Root != "/":
 		return diff.Stack{}, fmt.Errorf("find the overlay at %s: only the directory %s of an overlay is mounted there: name %s", t.name, diff.QuotePath(t.info.Root), t.wholeMount())
 	case !isRoot:

@@ -5,7 +5,9 @@ package mountutil
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -156,4 +158,29 @@ func (p *proven) detached(path string) (f *os.File, ok bool, err error) {
 	}
 	f = os.NewFile(uintptr(fd), path)
 	return f, true, p.check(f, dir)
+}
+
+// Rename returns the stack of a mounted overlay with other names for its upper and lower
+// directories, as many and in the same order: those that a runtime has for them. Directories
+// are opened as before. The caller has made sure that each name is one of that directory.
+func Rename(s diff.Stack, upper string, lower []string) diff.Stack {
+	p, ok := s.Opener.(*proven)
+	if !ok || len(lower) != len(s.Lower) {
+		return s
+	}
+	renamed := &proven{mount: p.mount, dirs: maps.Clone(p.dirs)}
+	names := map[string]string{s.Upper: upper}
+	renamed.dirs[upper] = p.dirs[s.Upper]
+	for i, name := range lower {
+		names[s.Lower[i]] = name
+		renamed.dirs[name] = p.dirs[s.Lower[i]]
+	}
+	s.Upper, s.Lower, s.Opener = upper, slices.Clone(lower), renamed
+	s.Unproven = slices.Clone(s.Unproven)
+	for i, name := range s.Unproven {
+		if other, ok := names[name]; ok {
+			s.Unproven[i] = other
+		}
+	}
+	return s
 }

@@ -24,42 +24,56 @@ func (c *Container) setProcess(pid int, state State, m mounter) {
 	if pid <= 0 {
 		return
 	}
-	table, uid, err := mountTable(pid)
+	p, err := openProcess(pid)
+	var table []byte
+	if err == nil {
+		defer p.close()
+		table, err = p.read("mountinfo")
+	}
 	switch {
-	case err == nil && !m.eyes.owns(uid):
-		c.State = Exited
-		return
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.EINVAL): // EINVAL: a zombie
-		c.State = Exited
-		return
-	case err == nil && c.RW.Dir != "" && !c.runs(string(table), m.defaults):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.EINVAL), // EINVAL: a zombie
+		p != nil && !m.eyes.owns(p.uid),
+		err == nil && c.RW.Dir != "" && !c.runs(string(table), m.defaults) && !c.owns(p):
 		c.State = Exited
 		return
 	}
 	c.PID, c.State = pid, state
 }
 
-// mountTable returns the mount table of a process, and whose the process is. Both are
-// read through one directory of /proc, which never becomes another process's.
-func mountTable(pid int) (table []byte, uid uint32, err error) {
-	path := "/proc/" + strconv.Itoa(pid)
-	dir, err := sys.OpenDir(path)
-	if err != nil {
-		return nil, 0, err
+// process is an open directory of /proc: it never becomes that of another process which
+// gets the number.
+type process struct {
+	dir  int
+	path string
+	uid  uint32 // whose it is
+}
+
+func openProcess(pid int) (*process, error) {
+	p := &process{path: "/proc/" + strconv.Itoa(pid)}
+	var err error
+	if p.dir, err = sys.OpenDir(p.path); err != nil {
+		return nil, err
 	}
-	defer sys.Close(dir)
 	var st sys.Stat
-	if err := sys.StatAt(dir, "", sys.StatAll, &st); err != nil {
-		return nil, 0, err
+	if err := sys.StatAt(p.dir, "", sys.StatAll, &st); err != nil {
+		p.close()
+		return nil, err
 	}
-	fd, err := sys.OpenFileAt(dir, "mountinfo")
+	p.uid = st.UID
+	return p, nil
+}
+
+func (p *process) close() { sys.Close(p.dir) }
+
+// read returns what a file of the process has.
+func (p *process) read(name string) ([]byte, error) {
+	fd, err := sys.OpenFileAt(p.dir, name)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), path+"/mountinfo")
+	f := os.NewFile(uintptr(fd), p.path+"/"+name)
 	defer f.Close()
-	table, err = readAll(f, f.Name(), maxObject)
-	return table, st.UID, err
+	return readAll(f, f.Name(), maxObject)
 }
 
 // runs reports whether a process with that mount table has the overlay as its
@@ -81,6 +95,14 @@ func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
 		c.Stack.Features, c.Stack.Unknown = live.Features, live.Unknown
 	}
 	return true
+}
+
+// owns reports whether a process is in a control group of the container's, which every
+// runtime names by the container's id. Its root may be another directory than the layer in
+// the store all the same: that of --rootfs.
+func (c *Container) owns(p *process) bool {
+	groups, err := p.read("cgroup")
+	return err == nil && len(c.ID) >= 12 && strings.Contains(string(groups), c.ID)
 }
 
 // layerName returns the name of the directory that has an upper directory: the

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -14,6 +15,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
 func changesCommand() *cobra.Command {
@@ -119,6 +121,41 @@ func (f *stackFlags) note(cmd *cobra.Command, d *overlaydiff.Diff) {
 	if f.verbose || fallback {
 		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s engine: %s\n", d.Engine(), oneLine(d.Reason()))
 	}
+	proven, unproven := d.Proven()
+	f.noteProof(cmd, proofJSON{&proven, unproven})
+}
+
+// noteProof says with -v whether the layers are the mounted ones.
+func (f *stackFlags) noteProof(cmd *cobra.Command, p proofJSON) {
+	switch {
+	case !f.verbose:
+	case *p.Proven:
+		fmt.Fprintln(cmd.ErrOrStderr(), "overlaydiff: layers: each is proven to be the mounted one")
+	case len(p.Unproven) > 0:
+		fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: layers: not proven to be mounted, since the mount shows nothing of them: %s\n", quoteAll(p.Unproven))
+	}
+}
+
+func quoteAll(paths []string) string {
+	quoted := make([]string, len(paths))
+	for i, path := range paths {
+		quoted[i] = diff.QuotePath(path)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// proofJSON is what an answer in JSON says of the layers of a mounted overlay.
+type proofJSON struct {
+	Proven   *bool    `json:"layers_proven,omitempty"` // nil: only directories were named
+	Unproven []string `json:"unproven_layers,omitempty"`
+}
+
+func proofOf(d *overlaydiff.Diff) proofJSON {
+	proven, unproven := d.Proven()
+	if !proven && len(unproven) == 0 {
+		return proofJSON{}
+	}
+	return proofJSON{&proven, unproven}
 }
 
 func sizeCommand() *cobra.Command {
@@ -147,7 +184,8 @@ takes on disk.`,
 					Engine string `json:"engine"`
 					Reason string `json:"reason"`
 					Raced  int64  `json:"raced"`
-				}{n, d.Engine(), d.Reason(), d.Raced()})
+					proofJSON
+				}{n, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
 			}
 			return printTable(cmd.OutOrStdout(), [][]string{
 				{"size", human.ExactBytes(n)},
@@ -179,8 +217,12 @@ else; --upper DIR is enough to name it.`,
 				return err
 			}
 			s, err := f.stack(cmd.Context(), args)
-			if err != nil {
+			lower := (*mountutil.LayerError)(nil)
+			if err != nil && (s.Upper == "" || !errors.As(err, &lower)) {
 				return err
+			}
+			if lower != nil && f.verbose { // of the layers below, nothing is asked
+				fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %v\n", err)
 			}
 			if s.Upper == "" {
 				return usagef("usage is about an upper directory, and there is none: name an overlay that has one, or --upper DIR (size compares any two trees)")
@@ -192,8 +234,17 @@ else; --upper DIR is enough to name it.`,
 				return err
 			}
 			u.Bytes = rule.Rw(u)
+			proof := proofJSON{}
+			if s.Mountpoint != "" {
+				proven := s.Proven() && lower == nil
+				proof = proofJSON{&proven, s.Unproven}
+				f.noteProof(cmd, proof)
+			}
 			if f.json {
-				return printJSON(cmd, u)
+				return printJSON(cmd, struct {
+					diff.Usage
+					proofJSON
+				}{u, proof})
 			}
 			return printTable(cmd.OutOrStdout(), [][]string{
 				{"size", human.ExactBytes(u.Bytes)},

@@ -80,6 +80,7 @@ type explanation struct {
 	Remarks   []string `json:"remarks"`
 	Engine    string   `json:"engine"`
 	Reason    string   `json:"reason"`
+	proofJSON
 }
 
 func explain(cmd *cobra.Command, d *overlaydiff.Diff, path string) (*explanation, error) {
@@ -94,7 +95,7 @@ func explain(cmd *cobra.Command, d *overlaydiff.Diff, path string) (*explanation
 
 // told is an explanation that d gave, in words.
 func told(x diff.Explanation, d *overlaydiff.Diff) *explanation {
-	r := &explanation{Explanation: x, Engine: d.Engine(), Reason: d.Reason()}
+	r := &explanation{Explanation: x, Engine: d.Engine(), Reason: d.Reason(), proofJSON: proofOf(d)}
 	if !utf8.ValidString(x.Path) {
 		r.PathBytes = []byte(x.Path)
 	}

@@ -178,7 +178,8 @@ func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.D
 			Engine string `json:"engine"`
 			Reason string `json:"reason"`
 			Raced  int64  `json:"raced"`
-		}{done, d.Engine(), d.Reason(), d.Raced()})
+			proofJSON
+		}{done, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
 	}
 	return printTable(cmd.OutOrStdout(), [][]string{
 		{"layer", e.output},

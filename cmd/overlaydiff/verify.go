@@ -79,7 +79,8 @@ func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *o
 			Engine string `json:"engine"`
 			Reason string `json:"reason"`
 			Raced  int64  `json:"raced"`
-		}{v, d.Engine(), d.Reason(), d.Raced()})
+			proofJSON
+		}{v, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
 	}
 	out := &sticky{w: cmd.OutOrStdout()}
 	verdict := "equal: the layer gives the new view again"

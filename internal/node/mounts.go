@@ -36,21 +36,15 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []sto
 			continue
 		}
 		c := stores.Container{Runtime: Mounted, Owner: owner, State: mounted, PID: o.PID, Name: o.Mountpoint}
-		switch {
-		case o.PID == 0:
-			c.Stack, c.Err = mountutil.StackOfMount(ctx, o.Mountpoint)
-		default:
+		if o.PID != 0 {
 			c.Name = fmt.Sprintf("pid:%d", o.PID)
 			if o.Mountpoint != "/" {
 				c.Name += ":" + o.Mountpoint
 			}
-			c.Stack, c.Err = mountutil.StackInProcess(ctx, o.PID, o.Mountpoint)
 		}
+		c.Stack, c.Err = stackOf(ctx, o)
 		c.ID = c.Name
-		c.RW = stores.Layer{Dir: c.Stack.Upper, Size: -1}
-		for _, dir := range c.Stack.Lower {
-			c.Layers = append(c.Layers, stores.Layer{Dir: dir, Size: -1})
-		}
+		c.RW, c.Layers = mountedLayers(c.Stack)
 		list = append(list, c)
 	}
 	return list

@@ -64,7 +64,12 @@ func (b Bounds) List(ctx context.Context, root string) Listed {
 			errs = append(errs, err)
 		}
 		for _, c := range containers {
+			word := c.Stack.Upper
+			hold(ctx, &c, overlays)
 			l.add(c)
+			if at, ok := l.paths[c.Stack.Upper]; ok && word != "" {
+				l.paths[word] = at // as the mount table has it
+			}
 		}
 	}
 	for _, c := range l.mounts(ctx, overlays) {
@@ -174,6 +179,9 @@ func Resolve(ctx context.Context, root, nameOrID string) (stores.Container, erro
 		return stores.Container{}, ctx.Err()
 	}
 	c, missing := stores.Resolve(ctx, found, nameOrID)
+	if missing == nil {
+		hold(ctx, &c, overlays)
+	}
 	if missing != nil && err != nil {
 		return c, fmt.Errorf("%w; and %w", missing, err)
 	}

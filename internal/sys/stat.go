@@ -144,6 +144,11 @@ func IsFuse(fd int) bool {
 	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
 }
 
+// IsWritable reports whether entries can be made in the directory fd.
+func IsWritable(fd int) bool {
+	return unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+}
+
 // MajorMinor returns the parts of a device number.
 func MajorMinor(dev uint64) (major, minor int64) {
 	return int64(unix.Major(dev)), int64(unix.Minor(dev))
