@@ -137,17 +137,18 @@ func labelsOf(m node.Measured) (pairs []*dto.LabelPair, key string) {
 // labelValue makes a word of a store harmless: valid, without control characters, and
 // of a bounded length. What is cut off is told apart by a hash.
 func labelValue(word string) string {
+	head := word[:min(len(word), 2*maxLabel)]
 	clean := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return utf8.RuneError
 		}
 		return r
-	}, strings.ToValidUTF8(word, string(utf8.RuneError)))
-	if len(clean) <= maxLabel {
+	}, strings.ToValidUTF8(head, string(utf8.RuneError)))
+	if len(clean) <= maxLabel && len(head) == len(word) {
 		return clean
 	}
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(word))
 	tail := fmt.Sprintf("…%016x", hash.Sum64())
-	return strings.ToValidUTF8(clean[:maxLabel-len(tail)], "") + tail
+	return strings.ToValidUTF8(clean[:min(len(clean), maxLabel-len(tail))], "") + tail
 }
