@@ -68,7 +68,7 @@ func TestScan_Owners(t *testing.T) {
 func TestScan_Bounds(t *testing.T) {
 	var found []node.Measured
 	long := strings.Repeat("é\n\x1b\xff", 50)
-	const users = 20_000
+	const users = 6_000
 	for i := range users {
 		found = append(found, measured(1000, fmt.Sprintf("c%d", i), fmt.Sprint(long, i), 1))
 	}

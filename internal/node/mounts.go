@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"syscall"
@@ -21,18 +22,22 @@ func uppers(overlays []mountutil.Overlay) []string {
 	return list
 }
 
-// mounts returns the mounted overlays with an upper directory, but for those that
-// are known by it already.
-func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []stores.Container {
-	var list []stores.Container
+// mounts adds the mounted overlays with an upper directory, but for those that stores
+// have, which are known by it already.
+func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) {
+	paths := maps.Clone(l.paths)
 	for _, o := range overlays {
-		known, ok := l.paths[o.Upper]
+		known, ok := paths[o.Upper]
 		owner := l.owner(processOwner(o.PID))
 		if ok && l.list[known].State == stores.Unknown && l.list[known].Owner == owner {
 			l.list[known].State = mounted
 		}
 		// A path in another namespace may be another directory.
 		if o.Upper == "" || o.PID == 0 && ok {
+			continue
+		}
+		if l.full(owner) {
+			l.leftOut++
 			continue
 		}
 		c := stores.Container{Runtime: Mounted, Owner: owner, State: mounted, PID: o.PID, Name: o.Mountpoint}
@@ -45,9 +50,8 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) []sto
 		c.Stack, c.Err = stackOf(ctx, o)
 		c.ID = c.Name
 		c.RW, c.Layers = mountedLayers(c.Stack)
-		list = append(list, c)
+		l.add(c)
 	}
-	return list
 }
 
 // processOwner returns whose a process is, in whose mount namespace an overlay is. In

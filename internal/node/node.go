@@ -65,16 +65,17 @@ func (b Bounds) List(ctx context.Context, root string) Listed {
 		}
 		for _, c := range containers {
 			word := c.Stack.Upper
-			hold(ctx, &c, overlays)
+			if !l.full(c.Owner) {
+				hold(ctx, &c, overlays)
+			}
 			l.add(c)
-			if at, ok := l.paths[c.Stack.Upper]; ok && word != "" {
+			at, ok := l.paths[c.Stack.Upper]
+			if _, known := l.paths[word]; ok && !known && word != "" {
 				l.paths[word] = at // as the mount table has it
 			}
 		}
 	}
-	for _, c := range l.mounts(ctx, overlays) {
-		l.add(c)
-	}
+	l.mounts(ctx, overlays)
 	if err := ctx.Err(); err != nil {
 		return Listed{Errs: []error{err}}
 	}
@@ -113,13 +114,11 @@ type lister struct {
 }
 
 func (l *lister) add(c stores.Container) {
-	if c.Owner.UID != 0 {
-		if l.OfUser > 0 && l.ofUser[c.Owner.UID] == l.OfUser {
-			l.leftOut++
-			return
-		}
-		l.ofUser[c.Owner.UID]++
+	if l.full(c.Owner) {
+		l.leftOut++
+		return
 	}
+	l.ofUser[c.Owner.UID]++
 	if upper := c.Stack.Upper; upper != "" {
 		i, ok := upperInode(c.Stack)
 		if ok && l.uppers[i] {
@@ -131,6 +130,11 @@ func (l *lister) add(c stores.Container) {
 		}
 	}
 	l.list = append(l.list, c)
+}
+
+// full reports whether no more of a user's containers is listed.
+func (l *lister) full(o stores.Owner) bool {
+	return o.UID != 0 && l.OfUser > 0 && l.ofUser[o.UID] >= l.OfUser
 }
 
 // bounded leaves out what exceeds the bounds, users' containers first.
