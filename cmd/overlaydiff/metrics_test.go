@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
@@ -32,9 +33,15 @@ func scanned(t *testing.T, found ...node.Measured) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	if _, err := parser.TextToMetricFamilies(bytes.NewReader(s.text)); err != nil {
-		t.Errorf("%v in\n%.2000s", err, s.text)
+	if len(s.text) < 1<<20 { // else it takes minutes
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		if _, err := parser.TextToMetricFamilies(bytes.NewReader(s.text)); err != nil {
+			t.Errorf("%v in\n%.2000s", err, s.text)
+		}
+		// What "promtool check metrics" says.
+		if problems, err := promlint.New(bytes.NewReader(s.text)).Lint(); err != nil || len(problems) > 0 {
+			t.Errorf("%v, %v", problems, err)
+		}
 	}
 	z, err := gzip.NewReader(bytes.NewReader(s.zipped))
 	if err != nil {
@@ -44,6 +51,14 @@ func scanned(t *testing.T, found ...node.Measured) string {
 		t.Errorf("the zipped answer is another: %v", err)
 	}
 	return string(s.text)
+}
+
+// Words that are no words are labels all the same.
+func TestScan_Words(t *testing.T) {
+	text := scanned(t, measured(1000, "a\xff\n\"\\", "\x1b[2J"+strings.Repeat("é", 500), 1), measured(0, "", "", 2))
+	if n := strings.Count(text, "_size_rw_bytes{"); n != 2 {
+		t.Errorf("%d containers in\n%s", n, text)
+	}
 }
 
 // Whatever users call their containers, root's have their names and numbers.
