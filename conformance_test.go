@@ -3,6 +3,7 @@ package overlaydiff
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -10,7 +11,12 @@ import (
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if name := os.Getenv(rootCaseEnv); name != "" {
+		os.Exit(rootCaseChild(name))
+	}
+	testenv.Main(m)
+}
 
 // opener opens the engine that the facade takes for a choice.
 func opener(choice Choice) difftest.Opener {

@@ -4,23 +4,16 @@ package mountutil
 
 import (
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
-
-// guess keeps whether a layer was found by a file handle where its name says nothing about
-// which of several layers it is. There is at most one: the order of two would be unknown.
-type guess struct{ pending, taken bool }
-
-func (g *guess) settle(byHandle bool) {
-	g.taken = g.taken || byHandle && g.pending
-	g.pending = false
-}
 
 // rootHandle yields where the topmost layer is by the handle of the overlay's root.
 func (r *resolver) rootHandle(yield func(way) bool) {
@@ -30,76 +23,30 @@ func (r *resolver) rootHandle(yield func(way) bool) {
 }
 
 // orphans yields where a lower layer may be, by the handles of what the mount shows and
-// the layers that were found do not have.
+// the layers that were found do not have. Of several such directories, those come first
+// whose path ends in most names of the word.
 func (r *resolver) orphans(i int, yield func(way) bool) {
 	const most = 16
-	tried := map[way]bool{}
+	var ways []way
 	for _, o := range r.mount.Orphans(most) {
 		if !o.Known {
 			continue
 		}
-		more := true
 		r.decode(o.Handle, strings.Count(o.Path, "/"), func(w way) bool {
-			if tried[w] || !r.isLayer(i, w) {
-				return true
+			if !slices.Contains(ways, w) {
+				ways = append(ways, w)
 			}
-			tried[w] = true
-			more = yield(w)
-			return more
+			return true
 		})
-		if !more {
+	}
+	slices.SortStableFunc(ways, func(a, b way) int {
+		return commonSuffix(r.parser.Lower[i], b.path) - commonSuffix(r.parser.Lower[i], a.path)
+	})
+	for _, w := range ways {
+		if !yield(w) {
 			return
 		}
 	}
-}
-
-// isLayer reports whether a directory that was found by its handle can be the lower layer
-// i, and no other one: it is not where another word leads, and its path ends in more names
-// of word i than of any other word that leads nowhere; or there is no other such word.
-func (r *resolver) isLayer(i int, w way) bool {
-	dir, err := w.open()
-	if err != nil {
-		return true // then the caller says so
-	}
-	defer dir.Close()
-	var id sys.Identity
-	if sys.IdentityAt(int(dir.Fd()), "", &id) != nil {
-		return false
-	}
-	own, rival, lost := commonSuffix(r.parser.Lower[i], w.path), 0, false
-	for j, path := range r.parser.Lower {
-		if j == i {
-			continue
-		}
-		leads, here := r.leads(path, &id)
-		if here {
-			return false
-		}
-		if !leads {
-			lost = true
-			rival = max(rival, commonSuffix(path, w.path))
-		}
-	}
-	r.guess.pending = own == 0 || own <= rival
-	return own > rival || !lost && !r.guess.taken
-}
-
-// leads reports whether a word leads to a directory, and whether to the one of id.
-func (r *resolver) leads(path string, id *sys.Identity) (somewhere, here bool) {
-	for w := range r.plain(word{path, path}) {
-		dir, err := w.open()
-		if err != nil {
-			continue
-		}
-		var other sys.Identity
-		err = sys.IdentityAt(int(dir.Fd()), "", &other)
-		dir.Close()
-		if err == nil {
-			somewhere = true
-			here = here || other.SameInode(id)
-		}
-	}
-	return somewhere, here
 }
 
 // commonSuffix returns in how many names two paths end alike.
@@ -139,7 +86,7 @@ func (r *resolver) decode(h sys.Handle, depth int, yield func(way) bool) {
 	}
 }
 
-// fileSystems returns a mount point of each local file system that can have layers.
+// fileSystems returns mount points of the local file systems that can have layers.
 func (r *resolver) fileSystems() []string {
 	local := []string{"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "f2fs", "squashfs", "erofs", "bcachefs"}
 	infos, err := readTable(ownTable(), func(line []byte) bool {
@@ -150,19 +97,17 @@ func (r *resolver) fileSystems() []string {
 	if err != nil {
 		return nil
 	}
+	// What is not below the root of a mount has no path there: whole file systems first.
+	slices.SortStableFunc(infos, func(a, b *mountinfo.Info) int { return len(a.Root) - len(b.Root) })
+	const most = 64
 	var points []string
-	seen := map[uint64]bool{}
-	for _, m := range slices.Backward(infos) {
-		var id sys.Identity
-		dir, err := open(unix.AT_FDCWD, m.Mountpoint, unix.O_PATH|unix.O_DIRECTORY)
-		if err != nil {
-			continue
-		}
-		if sys.IdentityAt(dir, "", &id) == nil && !seen[id.Dev] {
-			seen[id.Dev] = true
+	seen := map[string]bool{}
+	for _, m := range infos {
+		id := fmt.Sprintf("%d:%d %s", m.Major, m.Minor, m.Root)
+		if !seen[id] && len(points) < most {
+			seen[id] = true
 			points = append(points, m.Mountpoint)
 		}
-		unix.Close(dir)
 	}
 	return points
 }

@@ -78,7 +78,11 @@ type resolver struct {
 	bases   []string      // from which relative words may lead on
 	moved   []relocation  // how words led to layers that were found
 	mounted *sys.Timespec // when the overlay was mounted; nil if that is not known
-	guess   guess
+	// elsewhere: a layer was not where its name leads.
+	elsewhere bool
+	// doubtful are those of the mount's layers that may be another one of them: the name is
+	// another's by now, or says nothing.
+	doubtful []int
 }
 
 // word is the name of a directory in the mount table. The kernel shows a path that was
@@ -92,6 +96,7 @@ type quest struct {
 	kind    string // "upper" or "lower", for errors
 	examine func(*os.File) (*witness.Layer, error)
 	handles iter.Seq[way] // ways by file handle
+	own     bool          // the handle is that of the directory itself, and so proves it
 	// elsewhere: the place to which the word leads is known to be the wrong one.
 	elsewhere bool
 }
@@ -100,6 +105,7 @@ type quest struct {
 type found struct {
 	way
 	layer *witness.Layer
+	doubt bool // whether it is this layer and not another one
 }
 
 func (r *resolver) mountpoint(root *os.File) error {
@@ -159,15 +165,15 @@ func (r *resolver) seek(q quest) (found, error) {
 			l, err := r.examine(w, q.examine)
 			switch {
 			case err != nil:
-			case l.Verdict == witness.Proven:
+			case l.Verdict == witness.Proven && (search.plain || q.own || r.free(q, l)):
 				if unproven != nil {
 					unproven.layer.Close()
 				}
-				r.guess.settle(search.byHandle)
 				r.relocate(q.word, w)
-				return found{w, l}, nil
-			case l.Verdict == witness.Unproven && search.plain && unproven == nil && !r.young(l):
-				unproven = &found{w, l}
+				r.elsewhere = r.elsewhere || !search.plain
+				return found{w, l, !search.named && !r.tied(q, w) || r.changed(w, l)}, nil
+			case l.Verdict == witness.Unproven && unproven == nil && r.mayBe(q, search, l):
+				unproven = &found{w, l, r.changed(w, l)}
 				continue
 			default:
 				err = &LayerError{Mount: r.name, Kind: q.kind, Path: w.name(), Evidence: l.Evidence, Refuted: true}
@@ -177,9 +183,14 @@ func (r *resolver) seek(q quest) (found, error) {
 				first = err
 			}
 		}
-		if unproven != nil {
+		if unproven != nil && search.plain {
 			return *unproven, nil
 		}
+	}
+	if unproven != nil {
+		r.relocate(q.word, unproven.way)
+		r.elsewhere = true
+		return *unproven, nil
 	}
 	if errno := unix.Errno(0); errors.As(first, &errno) {
 		first = errno
@@ -207,15 +218,85 @@ func (r *resolver) examine(w way, examine func(*os.File) (*witness.Layer, error)
 	return l, nil
 }
 
-// young reports whether a directory was made after the overlay was mounted.
-func (r *resolver) young(l *witness.Layer) bool {
-	return r.mounted != nil && l.ID.HasBtime && l.ID.Btime.After(*r.mounted)
+// mayBe reports whether an unproven directory can be the layer: its name leads there, or
+// led there, and it is not younger than the mount.
+func (r *resolver) mayBe(q quest, s search, l *witness.Layer) bool {
+	young := r.mounted != nil && l.ID.HasBtime && l.ID.Btime.After(*r.mounted)
+	return s.named && !q.elsewhere && !young && (s.plain || r.free(q, l))
+}
+
+// free reports whether a directory that was not found where its name leads is not where
+// another word leads, and no layer that was found before.
+func (r *resolver) free(q quest, l *witness.Layer) bool {
+	for _, other := range r.mount.Layers() {
+		if other.ID.SameInode(&l.ID) {
+			return false
+		}
+	}
+	for _, path := range slices.Concat(r.parser.Lower, r.parser.Data) {
+		if path == q.path {
+			continue
+		}
+		for w := range r.plain(word{path, path}) {
+			if r.isAt(w, &l.ID) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// tied reports whether the path of a directory ends in more names of the word than of any
+// other lower layer's, at least in one.
+func (r *resolver) tied(q quest, w way) bool {
+	own := commonSuffix(q.path, w.path)
+	for _, path := range r.parser.Lower {
+		if path != q.path && commonSuffix(path, w.path) >= own {
+			return false
+		}
+	}
+	return own > 0
+}
+
+// isAt reports whether a way leads to a directory.
+func (r *resolver) isAt(w way, id *sys.Identity) bool {
+	dir, err := w.open()
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	var there sys.Identity
+	return sys.IdentityAt(int(dir.Fd()), "", &there) == nil && there.SameInode(id)
+}
+
+// changed reports whether the name of a layer may be that of another one by now: the
+// directory, or a link that its path is, was changed since the overlay was mounted. To
+// rename an inode changes its ctime.
+func (r *resolver) changed(w way, l *witness.Layer) bool {
+	if r.mounted == nil || r.parser.Upper != "" && len(r.mount.Layers()) == 0 {
+		return false // the upper layer is written to
+	}
+	var name sys.Identity
+	// Not only later: within one tick of the kernel's clock, times are equal.
+	linked := sys.IdentityOf(w.name(), &name) == nil && !r.mounted.After(name.Ctime)
+	return linked || !r.mounted.After(l.ID.Ctime) || r.covers(w)
+}
+
+// covers reports whether the mount that a way leads to is younger than the overlay. Before
+// Linux 6.8 that is not known, nor in another namespace, whose mounts are copies.
+func (r *resolver) covers(w way) bool {
+	own, ok := sys.UniqueMountOf(r.path)
+	if !ok || r.pid != 0 || w.pid != 0 {
+		return false
+	}
+	other, ok := sys.UniqueMountOf(w.path)
+	return ok && other > own
 }
 
 // upper finds the upper and the work directory.
 func (r *resolver) upper() error {
 	got, err := r.seek(quest{
-		word: word{r.parser.Upper, r.parser.literalUpper}, kind: "upper", handles: r.rootHandle,
+		word: word{r.parser.Upper, r.parser.literalUpper}, kind: "upper", handles: r.rootHandle, own: true,
 		examine: func(dir *os.File) (*witness.Layer, error) { return r.mount.Top(int(dir.Fd()), true) },
 	})
 	if err != nil {
@@ -233,13 +314,24 @@ func (r *resolver) lowers() error {
 		if err != nil {
 			return err
 		}
+		if got.doubt {
+			r.doubtful = append(r.doubtful, len(r.mount.Layers()))
+		}
 		r.mount.Keep(got.layer)
 		r.stack.Lower[i] = r.add(got.way, got.layer.ID)
 	}
-	if !r.mount.SameNumber() {
-		return &LayerError{Mount: r.name, Kind: "upper", Path: cmp.Or(r.stack.Upper, r.stack.Lower[0]), Evidence: "/", Refuted: true}
+	if r.mount.SameNumber() {
+		return nil
 	}
-	return nil
+	e := &LayerError{Mount: r.name, Kind: "upper", Path: cmp.Or(r.stack.Upper, r.stack.Lower[0]), Evidence: "/", Refuted: true}
+	layers := r.mount.Layers()
+	for i, path := range r.stack.Lower { // of which the right one is on another file system
+		if layers[i+len(layers)-len(r.stack.Lower)].Verdict != witness.Proven {
+			e.Kind, e.Path = "lower", path
+			break
+		}
+	}
+	return e
 }
 
 // lower is the quest for a lower layer.
@@ -252,48 +344,85 @@ func (r *resolver) lower(i int, elsewhere bool) quest {
 	case i > 0:
 		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Lower(int(dir.Fd()), i) }
 	default:
-		q.handles = r.rootHandle
+		q.handles, q.own = r.rootHandle, true
 		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Top(int(dir.Fd()), false) }
 	}
 	return q
 }
 
-// explain makes sure, if a layer could not be proven, that the layers explain what the
-// mount shows; if not, that layer is looked for elsewhere.
+// explain makes sure that the layers explain what the mount shows, if a layer could not be
+// proven; if they don't, that layer is looked for elsewhere. Where a name may have been
+// another layer's, everything is compared.
 func (r *resolver) explain() error {
 	uppers := len(r.mount.Layers()) - len(r.stack.Lower)
 	for i, l := range r.mount.Layers() {
 		if l.Verdict == witness.Proven || i < uppers {
 			continue
 		}
-		orphans := r.mount.Orphans(1)
-		if len(orphans) == 0 {
+		if len(r.mount.Orphans(1)) == 0 {
 			break
 		}
 		if got, err := r.seek(r.lower(i-uppers, true)); err == nil {
 			r.mount.Replace(i, got.layer)
+			if got.doubt && !slices.Contains(r.doubtful, i) {
+				r.doubtful = append(r.doubtful, i)
+			}
 			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID)
 		}
 	}
 	r.stack.Unproven = nil
 	for i, l := range r.mount.Layers() {
-		if l.Verdict == witness.Proven {
-			continue
-		}
-		path := r.stack.Upper
-		if i >= uppers {
-			path = r.stack.Lower[i-uppers]
-		}
-		r.stack.Unproven = append(r.stack.Unproven, path)
-		if r.guess.taken && !l.Empty() {
-			return &LayerError{Mount: r.name, Kind: "lower", Path: path}
+		switch {
+		case l.Verdict == witness.Proven:
+		case i < uppers:
+			r.stack.Unproven = append(r.stack.Unproven, r.stack.Upper)
+		default:
+			r.stack.Unproven = append(r.stack.Unproven, r.stack.Lower[i-uppers])
 		}
 	}
-	if len(r.stack.Unproven) == 0 {
+	evidence, path := "", cmp.Or(r.stack.Upper, r.stack.Lower[0])
+	switch {
+	case r.elsewhere || len(r.doubtful) > 0:
+		var err error
+		if evidence, err = r.mount.Audit(r.ctx); err == nil && evidence == "" {
+			err = r.ordered()
+		}
+		if err != nil {
+			return err
+		}
+	case len(r.stack.Unproven) > 0:
+		path = r.stack.Unproven[0]
+		if orphans := r.mount.Orphans(1); len(orphans) > 0 {
+			evidence = orphans[0].Path
+		}
+	}
+	if evidence == "" {
 		return nil
 	}
-	if orphans := r.mount.Orphans(1); len(orphans) > 0 {
-		return &LayerError{Mount: r.name, Kind: "lower", Path: r.stack.Unproven[0], Evidence: orphans[0].Path}
+	return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
+}
+
+// ordered makes sure that layers which may have each other's names are in the right order:
+// in the other one they do not explain what the mount shows.
+func (r *resolver) ordered() error {
+	const most = 4 // of which all pairs are tried
+	path := func(i int) string { return r.stack.Lower[i-len(r.mount.Layers())+len(r.stack.Lower)] }
+	for n, i := range r.doubtful {
+		for _, j := range r.doubtful[:n] {
+			evidence := ""
+			if len(r.doubtful) <= most {
+				var err error
+				r.mount.Swap(i, j)
+				evidence, err = r.mount.Audit(r.ctx)
+				r.mount.Swap(i, j)
+				if err != nil {
+					return err
+				}
+			}
+			if evidence == "" {
+				return &LayerError{Mount: r.name, Kind: "lower", Path: path(i)}
+			}
+		}
 	}
 	return nil
 }

@@ -15,19 +15,24 @@ import (
 
 // search is one kind of ways that may lead from a word to its directory.
 type search struct {
-	// plain: they are what the word says. On all others, only proof counts.
-	plain    bool
-	byHandle bool
-	ways     iter.Seq[way]
+	// plain: they are what the word says.
+	plain bool
+	// named: they are what the word says, or said. An unproven directory counts there, and
+	// nowhere else.
+	named bool
+	ways  iter.Seq[way]
 }
 
 // searches returns the ways from the likeliest on.
 func (r *resolver) searches(q quest) []search {
-	list := []search{{ways: r.relocated(q.word)}, {ways: r.stripped(q.word)}, {ways: r.covered(q.word)}, {byHandle: true, ways: q.handles}}
+	list := []search{
+		{named: true, ways: r.relocated(q.word)}, {ways: r.stripped(q.word)},
+		{named: true, ways: r.covered(q.word)}, {ways: q.handles},
+	}
 	if q.elsewhere {
 		return list
 	}
-	return append([]search{{plain: true, ways: r.plain(q.word)}}, list...)
+	return append([]search{{plain: true, named: true, ways: r.plain(q.word)}}, list...)
 }
 
 // pids returns in whose mount namespaces, and below whose roots, words are followed: the
@@ -165,11 +170,11 @@ func (r *resolver) stripped(w word) iter.Seq[way] {
 						return
 					}
 				}
-				if rest == "" {
+				_, rest, _ = strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+				if rest == "" { // of its name, nothing would be left
 					break
 				}
-				_, rest, _ = strings.Cut(strings.TrimPrefix(rest, "/"), "/")
-				rest = strings.TrimSuffix("/"+rest, "/")
+				rest = "/" + rest
 			}
 		}
 	}

@@ -23,16 +23,27 @@ func handleAt(dirfd int, name string, flags int) (Handle, error) {
 	if name == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	for {
-		h, _, err := unix.NameToHandleAt(dirfd, name, flags)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return Handle{}, err
-		}
-		return Handle{Type: h.Type(), ID: string(h.Bytes())}, nil
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return Handle{}, errno
 	}
+	// struct file_handle with room for MAX_HANDLE_SZ: x/sys/unix offers less at first, which
+	// takes two calls for an overlay's.
+	var h struct {
+		size uint32
+		kind int32
+		id   [128]byte
+	}
+	h.size = uint32(len(h.id))
+	var mount int32
+	_, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall6(unix.SYS_NAME_TO_HANDLE_AT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&mount)), uintptr(flags), 0)
+	})
+	if errno != 0 {
+		return Handle{}, errno
+	}
+	return Handle{Type: h.kind, ID: string(h.id[:min(h.size, uint32(len(h.id)))])}, nil
 }
 
 // ioctl calls ioctl(2) with a request that writes to arg.

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -114,3 +115,38 @@ func CopiesInodes(fd int) bool {
 // PathOf returns the path of what fd has open, as /proc shows it: from the root of this
 // process, if it can be reached from there.
 func PathOf(fd int) (string, error) { return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) }
+
+// IdentityOf fills id for a path, not following a symbolic link at its end.
+func IdentityOf(path string, id *Identity) error {
+	dir, err := openAtPath(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer Close(dir)
+	name := filepath.Base(path)
+	if name == "/" {
+		name = "."
+	}
+	return IdentityAt(dir, name, id)
+}
+
+func openAtPath(path string) (fd int, err error) {
+	err = eintr(func() syscall.Errno {
+		var errno error
+		fd, errno = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return asErrno(errno)
+	})
+	return fd, err
+}
+
+// UniqueMountOf returns the number of the mount that a path leads to, which is never used
+// again and larger than those of all older mounts (STATX_MNT_ID_UNIQUE, Linux 6.8). It
+// reports false where the kernel does not tell.
+func UniqueMountOf(path string) (uint64, bool) {
+	const unique = 0x4000
+	var x unix.Statx_t
+	err := eintr(func() syscall.Errno {
+		return asErrno(unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT, unique, &x))
+	})
+	return x.Mnt_id, err == nil && x.Mask&unique != 0
+}

@@ -199,3 +199,28 @@ func within(outer, inner int) bool {
 	}
 	return dir == "/" || strings.HasPrefix(path, dir+"/")
 }
+
+// elsewhere reports whether an inode has its name in none of the lower layers, or under the
+// same name in one: both are against an order of layers in which another inode is at that
+// name. It is false if that can't be found out.
+func (m *Mount) elsewhere(h sys.Handle, name string) bool {
+	for _, l := range m.layers {
+		if l.upper {
+			continue
+		}
+		fd, err := sys.OpenHandle(l.fd, h)
+		if errors.Is(err, syscall.ESTALE) {
+			continue
+		}
+		if err != nil {
+			return false
+		}
+		inside := within(l.fd, fd)
+		path, err := sys.PathOf(fd)
+		sys.Close(fd)
+		if err != nil || inside && !strings.HasSuffix(path, "/"+name) {
+			return false
+		}
+	}
+	return true
+}

@@ -162,6 +162,9 @@ func (m *Mount) Replace(i int, l *Layer) {
 	m.layers[i] = l
 }
 
+// Swap exchanges two of the layers that were kept.
+func (m *Mount) Swap(i, j int) { m.layers[i], m.layers[j] = m.layers[j], m.layers[i] }
+
 // Layers returns the layers that were kept, topmost first.
 func (m *Mount) Layers() []*Layer { return m.layers }
 

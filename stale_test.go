@@ -1,0 +1,444 @@
+package overlaydiff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/testenv"
+)
+
+// TestStale makes what a mount table says of random overlays stale, in random ways, and
+// asks both engines: by path, and by a process in another mount namespace. An answer is
+// right or an error. In some cases a layer is empty or wholly hidden. Then nothing can be
+// proven of it, and an answer that says so is counted if it is wrong.
+func TestStale(t *testing.T) {
+	seed, cases := rand.Uint64(), 30
+	if s := os.Getenv("OVERLAYDIFF_SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+		cases = 1
+	}
+	if n, err := strconv.Atoi(os.Getenv("OVERLAYDIFF_CASES")); err == nil {
+		cases = n
+	}
+	t.Logf("seed %d", seed)
+	asked, answered, unproven, undecided := 0, 0, 0, 0
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		for range cases {
+			c := &stale{TB: t, rng: rand.New(rand.NewPCG(seed, 1)), fs: fs, seed: seed}
+			c.run()
+			asked, answered = asked+c.asked, answered+c.answered
+			unproven, undecided = unproven+c.unproven, undecided+c.undecided
+			seed++
+		}
+	})
+	t.Logf("%d questions: %d answered (%d %%), of them %d with a layer that is not proven, %d of these wrong", asked, answered, 100*answered/max(asked, 1), unproven, undecided)
+	if asked > 100 && 100*answered < 80*asked && knowsHandles(t) {
+		t.Errorf("only %d %% of the questions were answered", 100*answered/asked)
+	}
+}
+
+// knowsHandles reports whether overlays tell file handles, by which a directory that was
+// moved is found.
+func knowsHandles(t *testing.T) bool {
+	dir := t.TempDir()
+	testenv.Tree(t, dir+"/l")
+	merged := testenv.Mount(t, testenv.Overlay{Lower: []string{dir + "/l"}, Upper: dir + "/u"})
+	defer testenv.Unmount(t, merged)
+	return tellsHandles(merged)
+}
+
+// stale is one case.
+type stale struct {
+	testing.TB
+	rng  *rand.Rand
+	fs   testenv.FS
+	seed uint64
+	log  []string
+
+	dir, base string   // of all, of the layers
+	lowers    []string // as they are named when the overlay is mounted
+	upper     string
+	work      string
+	merged    string
+	device    uint64 // of the overlay
+	options   string
+	undo      []func() error
+
+	bound, linked, own  []string // names that are bind mounts, links, file systems
+	visible             bool     // the mount shows something of each layer
+	asked, answered     int
+	unproven, undecided int
+}
+
+var staleOptions = []string{"", "redirect_dir=on", "metacopy=on,redirect_dir=on", "index=on", "index=off,xino=on", "redirect_dir=nofollow"}
+
+func (c *stale) run() {
+	c.dir = testenv.Scratch(c, c.fs)
+	c.base = c.dir + "/base"
+	defer c.cleanUp()
+	c.options = staleOptions[c.rng.IntN(len(staleOptions))]
+	content := testenv.Random(c.seed, c.options)
+	c.must(os.MkdirAll(c.base, 0o755))
+	for _, name := range []string{"older", "cover"} {
+		c.must(os.MkdirAll(c.dir+"/"+name+"/sub", 0o755))
+		c.must(os.WriteFile(c.dir+"/"+name+"/file", []byte(name), 0o644))
+	}
+	c.lowers = content.Lowers(c, c.base)
+	if c.visible = c.rng.IntN(8) > 0; c.visible {
+		for i, path := range c.lowers {
+			c.must(os.WriteFile(fmt.Sprintf("%s/only-%d", path, i), nil, 0o644))
+		}
+	}
+	c.upper, c.work = c.base+"/upper", c.base+"/work"
+	c.prepare()
+	first := testenv.Mount(c, testenv.Overlay{Lower: c.lowers, Upper: c.upper, Work: c.work, Options: c.options})
+	if err := testenv.Attempt(first, content.Upper()); err != nil {
+		c.Fatalf("seed %d: %v", c.seed, err)
+	}
+	testenv.Unmount(c, first)
+	want := c.want()
+	c.mount()
+	before := c.rng.IntN(2) == 0
+	var pid int
+	if before {
+		pid = c.process()
+	}
+	for range []int{1, 1, 1, 1, 2, 2, 3}[c.rng.IntN(7)] {
+		c.spoil()
+	}
+	if !before {
+		pid = c.process()
+	}
+	device := c.device
+	c.ask("the path", want, func() (diff.Stack, error) {
+		if c.deviceAt(c.merged) != device {
+			return diff.Stack{}, errNoQuestion
+		}
+		return FromMount(c.Context(), c.merged)
+	})
+	c.ask("a process", want, func() (diff.Stack, error) {
+		if c.deviceAt(fmt.Sprintf("/proc/%d/root%s", pid, c.merged)) != device {
+			return diff.Stack{}, errNoQuestion
+		}
+		return mountutil.StackInProcess(c.Context(), pid, c.merged)
+	})
+}
+
+// errNoQuestion: the overlay itself is not at that path any more.
+var errNoQuestion = errors.New("no question")
+
+func (c *stale) deviceAt(path string) uint64 {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return 0
+	}
+	return st.Dev
+}
+
+func (c *stale) must(err error) {
+	c.Helper()
+	if err != nil {
+		c.Fatalf("seed %d on %s: %v\n%s", c.seed, c.fs, err, strings.Join(c.log, "\n"))
+	}
+}
+
+func (c *stale) note(format string, args ...any) {
+	c.log = append(c.log, strings.ReplaceAll(fmt.Sprintf(format, args...), c.dir, ""))
+}
+
+func (c *stale) cleanUp() {
+	for _, undo := range slices.Backward(c.undo) {
+		c.must(undo())
+	}
+}
+
+func (c *stale) bind(from, to string) error {
+	c.note("mount --bind %s %s", from, to)
+	return c.mounted(to, syscall.Mount(from, to, "", syscall.MS_BIND, ""))
+}
+
+func (c *stale) tmpfs(at string) error {
+	c.note("mount -t tmpfs tmpfs %s", at)
+	return c.mounted(at, syscall.Mount("tmpfs", at, "tmpfs", 0, "size=8m"))
+}
+
+// mounted has a mount taken away in the end, wherever its directory is by then.
+func (c *stale) mounted(at string, err error) error {
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(at)
+	if err != nil {
+		return err
+	}
+	c.undo = append(c.undo, func() error {
+		defer f.Close()
+		path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(path, c.dir+"/") { // unmounted meanwhile
+			return nil
+		}
+		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// prepare gives some layers names that can come to mean something else.
+func (c *stale) prepare() {
+	for i, path := range c.lowers {
+		name := path + "-name"
+		switch c.rng.IntN(8) {
+		case 0:
+			c.must(os.Mkdir(name, 0o755))
+			c.must(c.bind(path, name))
+			c.bound = append(c.bound, name)
+		case 1:
+			c.note("ln -s %s %s", path, name)
+			c.must(os.Symlink(path, name))
+			c.linked = append(c.linked, name)
+		case 2:
+			if c.options == "index=on" || c.fs != testenv.Tmpfs && c.rng.IntN(2) == 0 {
+				continue // the origins of another file system would not match
+			}
+			c.must(os.Mkdir(name, 0o755))
+			c.must(c.tmpfs(name))
+			c.must(exec.Command("cp", "-a", path+"/.", name).Run())
+			c.own = append(c.own, name)
+		default:
+			continue
+		}
+		c.lowers[i] = name
+	}
+}
+
+// want asks both engines before anything is stale; they have to agree.
+func (c *stale) want() []string {
+	s := c.stack()
+	var lists [][]string
+	for _, engine := range []Choice{Native, Naive} {
+		list, err := changesOf(c.Context(), s, engine)
+		if errors.Is(err, diff.ErrUnsupported) {
+			continue
+		}
+		c.must(err)
+		lists = append(lists, list)
+	}
+	if len(lists) == 2 && !cmp.Equal(lists[0], lists[1]) {
+		c.Fatalf("seed %d: the engines differ before anything is stale: %s", c.seed, cmp.Diff(lists[0], lists[1]))
+	}
+	return lists[0]
+}
+
+func (c *stale) stack() diff.Stack {
+	o := testenvOptions(c.lowers, c.upper, c.work, c.options)
+	s, err := FromOptions(o)
+	c.must(err)
+	return s
+}
+
+func testenvOptions(lowers []string, upper, work, options string) string {
+	o := "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + upper + ",workdir=" + work
+	if options != "" {
+		o += "," + options
+	}
+	return o
+}
+
+// mount mounts the overlay at an ordinary place, over a layer of its own, or by relative names.
+func (c *stale) mount() {
+	c.merged = c.dir + "/merged"
+	c.must(os.Mkdir(c.merged, 0o755))
+	lowers, upper, work := slices.Clone(c.lowers), c.upper, c.work
+	switch c.rng.IntN(8) {
+	case 0:
+		c.merged = c.lowers[c.rng.IntN(len(c.lowers))]
+	case 1:
+		c.merged = c.upper
+	case 2:
+		for i, path := range lowers {
+			lowers[i] = filepath.Base(path)
+		}
+		if c.rng.IntN(2) == 0 {
+			upper, work = filepath.Base(upper), filepath.Base(work)
+		}
+	}
+	options := testenvOptions(lowers, upper, work, c.options)
+	c.note("cd %s; mount -t overlay overlay -o %s %s", c.base, options, c.merged)
+	old, err := os.Getwd()
+	c.must(err)
+	c.must(os.Chdir(c.base))
+	err = syscall.Mount("overlay", c.merged, "overlay", syscall.MS_NODEV, options)
+	c.must(os.Chdir(old))
+	c.must(c.mounted(c.merged, err))
+	c.device = c.deviceAt(c.merged)
+}
+
+// process starts a process in a copy of the mount namespace.
+func (c *stale) process() int {
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	c.must(cmd.Start())
+	c.note("# a process that has a copy of the mounts")
+	c.undo = append(c.undo, func() error {
+		err := cmd.Process.Kill()
+		_ = cmd.Wait()
+		return err
+	})
+	return cmd.Process.Pid
+}
+
+// spoil makes one name stale. What can't be done is left out.
+func (c *stale) spoil() {
+	names := append(slices.Clone(c.lowers), c.upper)
+	name := names[c.rng.IntN(len(names))]
+	if name == c.merged { // the overlay is there
+		return
+	}
+	old := fmt.Sprintf("%s-old%d", name, len(c.log))
+	try := func(format string, args []any, steps ...func() error) {
+		c.note(format, args...)
+		for _, step := range steps {
+			if err := step(); err != nil {
+				c.note("# %v", err)
+				return
+			}
+		}
+	}
+	away := func() error { return os.Rename(name, old) }
+	pick := func(list []string) string {
+		if len(list) == 0 {
+			return ""
+		}
+		return list[c.rng.IntN(len(list))]
+	}
+	switch c.rng.IntN(13) {
+	case 0:
+		try("mv %s %s; mkdir", []any{name, old}, away, func() error { return os.Mkdir(name, 0o755) })
+	case 1:
+		try("mv %s %s; cp -a, then changed", []any{name, old}, away, func() error { return c.twin(old, name) })
+	case 2:
+		try("mv %s %s; mv older", []any{name, old}, away, func() error { return os.Rename(c.dir+"/older", name) })
+	case 3:
+		try("", nil, func() error { return c.tmpfs(name) })
+	case 4:
+		try("", nil, func() error { return c.bind(c.dir+"/cover", name) })
+	case 5:
+		twin := fmt.Sprintf("%s/twin%d", c.dir, len(c.log))
+		try("cp -a %s, then changed", []any{name}, func() error { return c.twin(name, twin) }, func() error { return c.bind(twin, name) })
+	case 6:
+		try("mount an overlay over %s", []any{name}, func() error { return c.overlayOver(name) })
+	case 7:
+		try("", nil, func() error { return c.tmpfs(c.base) })
+	case 8:
+		mount := pick(slices.Concat(c.bound, c.own))
+		try("umount -l %s", []any{mount}, func() error { return syscall.Unmount(mount, syscall.MNT_DETACH) })
+	case 9:
+		link := pick(c.linked)
+		try("ln -sfn older %s", []any{link}, func() error { return os.Remove(link) }, func() error { return os.Symlink(c.dir+"/older", link) })
+	case 10:
+		try("mv %[1]s %[1]s-moved", []any{c.base}, func() error { return os.Rename(c.base, c.base+"-moved") })
+	case 11:
+		other := pick(c.lowers)
+		try("exchange %s %s", []any{name, other}, func() error { return os.Rename(name, old) },
+			func() error { return os.Rename(other, name) }, func() error { return os.Rename(old, other) })
+	case 12:
+		try("mv %s %s", []any{name, old}, away)
+	}
+}
+
+// twin makes a copy of a layer that differs from it.
+func (c *stale) twin(from, to string) error {
+	// From inside: the name may be a link.
+	if err := errors.Join(os.Mkdir(to, 0o755), exec.Command("cp", "-a", from+"/.", to).Run()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(to+"/only-in-the-twin", nil, 0o644); err != nil {
+		return err
+	}
+	names, err := os.ReadDir(to)
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(to + "/" + names[0].Name())
+}
+
+func (c *stale) overlayOver(name string) error {
+	upper := fmt.Sprintf("%s/cover-upper%d", c.dir, len(c.log))
+	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(upper+"-work", 0o755)); err != nil {
+		return err
+	}
+	return c.mounted(name, syscall.Mount("overlay", name, "overlay", 0, testenvOptions([]string{c.dir + "/cover"}, upper, upper+"-work", "")))
+}
+
+// ask asks both engines, whose answer is to be right if there is one.
+func (c *stale) ask(who string, want []string, find func() (diff.Stack, error)) {
+	for _, engine := range []Choice{Native, Naive} {
+		s, err := find()
+		if errors.Is(err, errNoQuestion) {
+			return
+		}
+		c.asked++
+		var got []string
+		if err == nil {
+			got, err = changesOf(c.Context(), s, engine)
+		}
+		if err != nil {
+			if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, ":") {
+				c.Errorf("seed %d on %s, %s: %q is no error for people", c.seed, c.fs, who, text)
+			}
+			c.note("# %s, %s: %v", engine, who, err)
+			if engine == Native && os.Getenv("OVERLAYDIFF_REFUSED") != "" {
+				c.Logf("refused, seed %d on %s:\n%s", c.seed, c.fs, strings.Join(c.log, "\n"))
+			}
+			continue
+		}
+		c.answered++
+		if len(s.Unproven) > 0 {
+			c.unproven++
+		}
+		d := cmp.Diff(want, got)
+		if d != "" && !c.visible && len(s.Unproven) > 0 { // nothing that is visible could tell
+			c.undecided++
+			continue
+		}
+		if d != "" {
+			c.Errorf("OVERLAYDIFF_SEED=%d OVERLAYDIFF_FS=%s: %s engine, asked by %s (unproven: %v):\n%s\n(-want +got):\n%s\n%+v",
+				c.seed, c.fs, engine, who, s.Unproven, strings.Join(c.log, "\n"), d, s)
+		}
+	}
+}
+
+func changesOf(ctx context.Context, s diff.Stack, engine Choice) ([]string, error) {
+	d, err := Open(ctx, s, Options{Engine: engine})
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	list := []string{}
+	for change, err := range d.Changes(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, change.String()+" "+strings.Join(change.What.Names(), ","))
+	}
+	return list, nil
+}
