@@ -28,7 +28,6 @@ type canary struct {
 	fd   int
 }
 
-//
 // more adds to what is in it.
 func newCanary(t *testing.T, more ...func(dir string)) *canary {
 	t.Helper()
