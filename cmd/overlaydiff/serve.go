@@ -26,7 +26,7 @@ const (
 	sendBuffer   = 64 << 10               // bytes in the kernel for a client that does not read
 	requestTime  = 10 * time.Second       // for a client to send its request
 	answerTime   = 15 * time.Second       // for a client to read the answer
-	idleTime     = 2 * time.Minute        // between two requests of a client
+	idleTime     = 30 * time.Second       // between two requests of a client
 	firstTime    = time.Minute            // that a client waits for the first measurement
 	patienceTime = 750 * time.Millisecond // that a client waits for a new measurement while there is an old one
 	stopTime     = 5 * time.Second        // for clients to read what they asked for before serve ends
