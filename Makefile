@@ -42,7 +42,7 @@ test-integration: ## test the graph drivers of integration/; ON="5.10 latest" on
 kernels-doc: ## write docs/kernels.md of what test-vm found
 	go run ./testenv/vm/matrix -document docs/kernels.md
 
-random: ## compare engines and reference on CASES=2500 random overlays a file system; RUN=TestLayers_Random their layers
+random: ## compare engines and reference on CASES=2500 random overlays a file system; RUN=TestLayers_Random their layers, RUN=TestRaw layers by hand
 	OVERLAYDIFF_CASES=$(CASES) go test -count 1 -timeout 2h -v -run '^$(or $(value RUN),TestRandom)$$' .
 
 torture: ## torture tests, fuzzing and static checks for BUDGET=30m, and docs/reliability.md; RUN=regexp, FUZZ_TIME=1h for a part; root

@@ -46,3 +46,16 @@ func TestRandom(t *testing.T) {
 	}
 	difftest.RunRandom(t, difftest.RandomOptions{Contents: contents}, engines)
 }
+
+// TestRaw holds the engines against the kernel's mounts of layers that no kernel wrote.
+func TestRaw(t *testing.T) {
+	described := func(ctx context.Context, options string) (diff.Stack, error) {
+		s, err := FromOptions(options)
+		if err != nil {
+			return s, err
+		}
+		return Foresee(ctx, s)
+	}
+	difftest.RunRaw(t, difftest.RawOptions{Mounted: FromMount, Described: described},
+		map[string]difftest.Opener{"native": opener(Native), "naive": opener(Naive)})
+}

@@ -2,8 +2,11 @@ package overlaydiff
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // engine is what both engines are.
@@ -18,7 +21,62 @@ type engine interface {
 // the naive one compares what both views show, and [Diff.Reason] says why it is
 // the one that answers.
 //
-// A path that is in neither view is no error: Old and New are nil then.
+// A path that is in neither view is no error: Old and New are nil then. Ids are those that
+// [Options.Owners] says.
 func (d *Diff) Explain(ctx context.Context, path string) (diff.Explanation, error) {
-	return d.engine.Explain(ctx, path, d.walkOptions())
+	x, err := d.engine.Explain(ctx, path, d.walkOptions())
+	x.Owners = string(OwnersHost)
+	if ids := d.Container(); err == nil && !ids.IsZero() {
+		x.Owners = string(OwnersContainer)
+		inContainer{ids.Inverse(), &x}.explanation()
+	}
+	return x, err
+}
+
+// inContainer changes the ids of an explanation to those of the container.
+type inContainer struct {
+	ids diff.IDMap
+	x   *diff.Explanation
+}
+
+func (c inContainer) explanation() {
+	c.entry(c.x.Old)
+	c.entry(c.x.New)
+	if c.x.Change != nil {
+		c.entry(&c.x.Change.Entry)
+	}
+	for _, l := range c.x.Layers {
+		for _, p := range []*diff.Place{l.Old, l.New} {
+			if p != nil {
+				c.entry(p.Seen)
+			}
+		}
+	}
+	for i := range c.x.Differences {
+		d := &c.x.Differences[i]
+		switch d.What {
+		case diff.WhatUID.String():
+			d.Old, d.New = fmt.Sprint(c.x.Old.UID), fmt.Sprint(c.x.New.UID)
+		case diff.WhatGID.String():
+			d.Old, d.New = fmt.Sprint(c.x.Old.GID), fmt.Sprint(c.x.New.GID)
+		}
+	}
+}
+
+func (c inContainer) entry(e *diff.Entry) {
+	if e == nil {
+		return
+	}
+	e.UID = c.id(c.ids.Users, "uid", e.UID)
+	e.GID = c.id(c.ids.Groups, "gid", e.GID)
+}
+
+func (c inContainer) id(ranges []diff.IDRange, kind string, host uint32) uint32 {
+	if id, ok := diff.HostID(ranges, host); ok {
+		return id
+	}
+	if !slices.Contains(c.x.Unmapped, host) {
+		c.x.Unmapped = append(c.x.Unmapped, host)
+	}
+	return sys.OverflowID(kind)
 }

@@ -5,14 +5,34 @@ import (
 	"io"
 	"sync"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/wholefile"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
 
 // Export writes the changes to w as a layer, see [layer.Export]. The layer is of
-// the mounted view, and an overlay that is in use is only read.
+// the mounted view, and an overlay that is in use is only read. Unless opts maps ids, its
+// owners are those that [Options.Owners] says.
 func (d *Diff) Export(ctx context.Context, w io.Writer, opts layer.ExportOptions) (layer.Exported, error) {
-	return layer.Export(ctx, d.engine, d.walkOptions(), w, opts)
+	return layer.Export(ctx, d.engine, d.walkOptions(), w, d.owned(opts))
+}
+
+// Container returns the map of the ids that Export and Explain write instead of the
+// host's; it is zero if they are the host's.
+func (d *Diff) Container() diff.IDMap {
+	if d.opts.Owners == OwnersHost {
+		return diff.IDMap{}
+	}
+	return d.stack.Container
+}
+
+// owned adds how ids are mapped, unless opts says it.
+func (d *Diff) owned(opts layer.ExportOptions) layer.ExportOptions {
+	if len(opts.UIDs)+len(opts.GIDs) == 0 {
+		ids := d.Container()
+		opts.UIDs, opts.GIDs = ids.Users, ids.Groups
+	}
+	return opts
 }
 
 // Layer returns the layer that [Diff.Export] writes, as a stream: what a graph driver

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -24,12 +25,28 @@ const (
 	Naive  Choice = "naive"
 )
 
+// Owners says whose user and group ids are written and told.
+type Owners string
+
+// The choices. The zero value means OwnersContainer.
+const (
+	// OwnersContainer: the container's ids, 0 for its root, where the stack knows them
+	// ([diff.Stack.Container]), else the host's.
+	OwnersContainer Owners = "container"
+	OwnersHost      Owners = "host" // as a program outside of the container sees them
+)
+
 // Options of a diff. The zero value is right for most callers.
 type Options struct {
 	Engine Choice
 	// Strict makes an entry that vanishes or changes while it is read an
 	// error, a [diff.RaceError]. Else it is counted, see [Diff.Raced].
 	Strict bool
+	// OnUnreadable is called with each path at which a view has an error instead of
+	// an answer, see [diff.Options]: the answer then lacks what is there and below.
+	// nil makes the first one the error of the walk, and so does Strict. A layer that
+	// lacks something is never made: exports and verifications always fail.
+	OnUnreadable func(*diff.UnreadableError) error
 	// Content says when the contents of files are read; "" means
 	// [diff.ContentAuto], which never misses a change.
 	Content diff.Content
@@ -44,15 +61,19 @@ type Options struct {
 	Snapshots bool
 	// Workers is how many goroutines read directories; 0 means one a CPU.
 	Workers int
+	// Owners says whose ids Export, Verify and Explain write; "" means
+	// [OwnersContainer]. The entries of Changes always have the host's.
+	Owners Owners
 }
 
 // Diff is an opened comparison of an old and a new view. It is safe for
 // concurrent use, except for Close.
 type Diff struct {
-	engine engine
-	reason string
-	opts   Options
-	raced  atomic.Int64
+	engine     engine
+	reason     string
+	opts       Options
+	raced      atomic.Int64
+	unreadable atomic.Int64
 
 	stack          diff.Stack // of an overlay
 	oldDir, newDir string     // of two trees, else ""
@@ -118,6 +139,9 @@ func OpenTrees(ctx context.Context, oldDir, newDir string, opts Options) (*Diff,
 // of says what d is a diff of.
 func (d *Diff) of(s diff.Stack) *Diff {
 	d.stack = s
+	if len(s.TurnedOff) > 0 {
+		d.reason += "; a mount would have " + strings.Join(s.TurnedOff, ", ")
+	}
 	return d
 }
 
@@ -143,14 +167,17 @@ func (d *Diff) Proven() (proven bool, unproven []string) {
 // all walks up to now.
 func (d *Diff) Raced() int64 { return d.raced.Load() }
 
+// Unreadable returns how many paths Options.OnUnreadable was called with.
+func (d *Diff) Unreadable() int64 { return d.unreadable.Load() }
+
 // Changes returns the changes in path order. An error is the last element.
 func (d *Diff) Changes(ctx context.Context) iter.Seq2[diff.Change, error] {
-	return d.engine.Changes(ctx, d.walkOptions())
+	return d.engine.Changes(ctx, d.answerOptions())
 }
 
 // Size returns DiffSize in bytes, see [diff.Size].
 func (d *Diff) Size(ctx context.Context) (int64, error) {
-	return diff.Size(ctx, d.engine, d.walkOptions())
+	return diff.Size(ctx, d.engine, d.answerOptions())
 }
 
 // CopyUps sums up which files of the upper directory need not be there whole. With
@@ -162,7 +189,7 @@ func (d *Diff) CopyUps(ctx context.Context) (diff.CopyUps, error) {
 	if err != nil {
 		return diff.CopyUps{}, err
 	}
-	return e.CopyUps(ctx, d.walkOptions())
+	return e.CopyUps(ctx, d.answerOptions())
 }
 
 // Waste returns what the layers hold although the new view does not need it, in
@@ -173,7 +200,7 @@ func (d *Diff) Waste(ctx context.Context) iter.Seq2[diff.Waste, error] {
 	if err != nil {
 		return func(yield func(diff.Waste, error) bool) { yield(diff.Waste{}, err) }
 	}
-	return e.Waste(ctx, d.walkOptions())
+	return e.Waste(ctx, d.answerOptions())
 }
 
 func (d *Diff) layered() (*native.Engine, error) {
@@ -193,6 +220,18 @@ func (d *Diff) walkOptions() diff.Options {
 		d.raced.Add(1)
 		return d.opts.onRace(path)
 	}}
+}
+
+// answerOptions are those of walks whose answer may lack unreadable paths.
+func (d *Diff) answerOptions() diff.Options {
+	o := d.walkOptions()
+	if tell := d.opts.OnUnreadable; tell != nil && !d.opts.Strict {
+		o.OnUnreadable = func(u *diff.UnreadableError) error {
+			d.unreadable.Add(1)
+			return tell(u)
+		}
+	}
+	return o
 }
 
 func (o Options) onRace(path string) error {
@@ -221,9 +260,17 @@ func FromProcess(ctx context.Context, pid int) (diff.Stack, error) {
 }
 
 // FromOptions returns the stack that mount options describe, in the syntax of
-// mount(2) with its escapes: "lowerdir=a:b,upperdir=u,workdir=w".
+// mount(2) with its escapes: "lowerdir=a:b,upperdir=u,workdir=w". Nothing is opened:
+// see [Foresee].
 func FromOptions(options string) (diff.Stack, error) {
 	return mountutil.StackOfOptions(options)
+}
+
+// Foresee returns what a mount of a stack that is not mounted would be: without the
+// features that the kernel would turn off. What mount(2) would refuse is an error. See
+// [mountutil.Foresee].
+func Foresee(ctx context.Context, s diff.Stack) (diff.Stack, error) {
+	return mountutil.Foresee(ctx, s)
 }
 
 // NativeDiff tells whether overlays whose upper directories are in dir, mounted

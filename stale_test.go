@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -80,6 +81,7 @@ type stale struct {
 
 	bound, linked, own  []string // names that are bind mounts, links, file systems
 	visible             bool     // the mount shows something of each layer
+	fresh               bool     // nothing is stale, so there is an answer
 	asked, answered     int
 	unproven, undecided int
 }
@@ -112,18 +114,25 @@ func (c *stale) run() {
 	testenv.Unmount(c, first)
 	want := c.want()
 	c.mount()
+	time.Sleep(10 * time.Millisecond) // within one tick of the kernel's clock, all is as old as the mount
 	before := c.rng.IntN(2) == 0
 	var pid int
 	if before {
 		pid = c.process()
 	}
-	for range []int{1, 1, 1, 1, 2, 2, 3}[c.rng.IntN(7)] {
+	spoiled := []int{0, 1, 1, 1, 1, 2, 2, 3}[c.rng.IntN(8)]
+	for range spoiled {
 		c.spoil()
 	}
+	c.fresh = spoiled == 0
 	if !before {
 		pid = c.process()
 	}
 	device := c.device
+	real, err := filepath.EvalSymlinks(c.merged) // a link in another root would lead on from this one
+	if err != nil {
+		real = c.merged
+	}
 	c.ask("the path", want, func() (diff.Stack, error) {
 		if c.deviceAt(c.merged) != device {
 			return diff.Stack{}, errNoQuestion
@@ -131,10 +140,10 @@ func (c *stale) run() {
 		return FromMount(c.Context(), c.merged)
 	})
 	c.ask("a process", want, func() (diff.Stack, error) {
-		if c.deviceAt(fmt.Sprintf("/proc/%d/root%s", pid, c.merged)) != device {
+		if c.deviceAt(fmt.Sprintf("/proc/%d/root%s", pid, real)) != device {
 			return diff.Stack{}, errNoQuestion
 		}
-		return mountutil.StackInProcess(c.Context(), pid, c.merged)
+		return mountutil.StackInProcess(c.Context(), pid, real)
 	})
 }
 
@@ -295,7 +304,8 @@ func (c *stale) mount() {
 // process starts a process in a copy of the mount namespace.
 func (c *stale) process() int {
 	cmd := exec.Command("sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	// No Pdeathsig: the thread that starts it may be one that the library lets end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	c.must(cmd.Start())
 	c.note("# a process that has a copy of the mounts")
 	c.undo = append(c.undo, func() error {
@@ -402,8 +412,11 @@ func (c *stale) ask(who string, want []string, find func() (diff.Stack, error)) 
 			got, err = changesOf(c.Context(), s, engine)
 		}
 		if err != nil {
-			if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, ":") {
+			if text := err.Error(); errors.As(err, new(*mountutil.LayerError)) && strings.Contains(text, "\n") {
 				c.Errorf("seed %d on %s, %s: %q is no error for people", c.seed, c.fs, who, text)
+			}
+			if c.fresh {
+				c.Errorf("OVERLAYDIFF_SEED=%d OVERLAYDIFF_FS=%s: %s engine, asked by %s:\n%s\n%v", c.seed, c.fs, engine, who, strings.Join(c.log, "\n"), err)
 			}
 			c.note("# %s, %s: %v", engine, who, err)
 			if engine == Native && os.Getenv("OVERLAYDIFF_REFUSED") != "" {

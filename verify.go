@@ -12,10 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/scratch"
-	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/naive"
@@ -85,31 +85,9 @@ func (d *Diff) Verify(ctx context.Context, opts VerifyOptions) (v Verified, err 
 		return v, fmt.Errorf("verify: %w", err)
 	}
 	v.Differences, v.Inexpressible = []Difference{}, []Difference{} // in JSON, lists
+	opts.Export = d.owned(opts.Export)
 	r := &replay{Diff: d, opts: opts, out: &v, ctx: ctx, lacks: map[string]diff.What{}}
 	return v, r.run(path)
-}
-
-// roomFor returns the directory to unpack in. Without one it is the default for temporary
-// files, or, where that is on an overlay and so can't have an upper directory, another one
-// for such files, or else where the upper directory of this overlay is.
-func (d *Diff) roomFor(dir string) string {
-	if dir != "" {
-		return dir
-	}
-	fit := func(dir string) bool {
-		f, err := os.Open(dir)
-		if err != nil {
-			return false
-		}
-		defer f.Close()
-		return !sys.IsOverlay(int(f.Fd())) && sys.IsWritable(int(f.Fd()))
-	}
-	for _, dir := range []string{os.TempDir(), "/var/tmp", "/run", "/dev/shm", filepath.Dir(d.stack.Upper)} {
-		if fit(dir) {
-			return dir
-		}
-	}
-	return os.TempDir()
 }
 
 // replay is one verification.
@@ -131,13 +109,20 @@ func (r *replay) run(room string) error {
 	if r.oldDir != "" {
 		stack = diff.Stack{Lower: []string{r.oldDir}}
 	}
+	if r.opts.Layer == nil {
+		if err := r.applyOwn(room + "/upper"); err != nil {
+			return err
+		}
+	}
 	replayed, err := mountutil.OpenReplay(r.ctx, stack, room+"/upper", room+"/work")
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	defer replayed.Close()
-	if err := r.apply(replayed); err != nil {
-		return err
+	if r.opts.Layer != nil {
+		if err := r.applyGiven(replayed); err != nil {
+			return err
+		}
 	}
 	if err := r.compare(replayed); err != nil {
 		return err
@@ -167,27 +152,49 @@ func (r *replay) export(w io.Writer) error {
 	return err
 }
 
-// apply unpacks the layer.
-func (r *replay) apply(to *mountutil.Tree) (err error) {
-	in := r.opts.Layer
-	if in != nil {
-		// For what it lacks only: another program could not say that either.
-		if err := r.export(io.Discard); err != nil {
-			return err
+// applyOwn exports the layer and unpacks it to what becomes the upper directory: it
+// stands alone. So whatever the lower layers have, there is a mark that hides it, while
+// the kernel would not remove a directory that has whiteouts of its own
+// (fs/overlayfs/dir.c, ovl_check_empty_dir).
+func (r *replay) applyOwn(upper string) (err error) {
+	pipe, wait := piped(r.export)
+	defer func() {
+		if werr := wait(); werr != nil {
+			err = werr
 		}
-	} else {
-		pipe, wait := piped(r.export)
-		defer func() {
-			if werr := wait(); werr != nil {
-				err = werr
-			}
-		}()
-		in = pipe
+	}()
+	o := r.applyOptions()
+	o.Form = layer.Overlay
+	dir, err := os.Open(upper)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
 	}
+	defer dir.Close()
+	r.out.Applied, err = layer.ApplyAt(r.ctx, pipe, int(dir.Fd()), "a copy of the old view", o)
+	return err
+}
+
+// applyGiven unpacks a layer that another program made, which may refer to what the
+// old view has.
+func (r *replay) applyGiven(to *mountutil.Tree) (err error) {
+	// For what it lacks only: another program could not say that either.
+	if err := r.export(io.Discard); err != nil {
+		return err
+	}
+	r.out.Applied, err = layer.ApplyAt(r.ctx, r.opts.Layer, to.FD(), "a copy of the old view", r.applyOptions())
+	if errors.Is(err, syscall.ENOTEMPTY) {
+		err = &diff.UnsupportedError{
+			Op: "verify a layer that is given", Err: err,
+			Reason: err.Error() + "; the kernel does not remove a directory with whiteouts of the lower layers: apply the layer to a copy of the old view",
+		}
+	}
+	return err
+}
+
+func (r *replay) applyOptions() layer.ApplyOptions {
 	o := layer.ApplyOptions{Xattrs: r.opts.Export.Xattrs, UserXattr: r.stack.Features.UserXattr}
 	o.UIDs, o.GIDs = r.opts.Export.UIDs, r.opts.Export.GIDs
-	r.out.Applied, err = layer.ApplyAt(r.ctx, in, to.FD(), "a copy of the old view", o)
-	return err
+	return o
 }
 
 // piped runs write beside who reads what it writes. wait ends it and returns its
@@ -211,27 +218,65 @@ func piped(write func(io.Writer) error) (pipe *io.PipeReader, wait func() error)
 
 var errStopped = errors.New("nobody reads any more")
 
-// compare compares the replayed view with the new one as any two trees.
+// compare compares the replayed view with the new one as any two trees, and which
+// names are links of each other: of all names, also those that are not in the layer.
 func (r *replay) compare(replayed *mountutil.Tree) error {
 	e, err := r.against(replayed)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	for c, err := range e.Changes(r.ctx, r.walkOptions()) {
-		if err != nil {
-			return err
+	return e.Carry(r.ctx, r.walkOptions(), diff.Want{Parted: true}, func(items iter.Seq2[diff.Item, error]) error {
+		links := links{{}, {}}
+		for item, err := range items {
+			if err != nil {
+				return err
+			}
+			what := item.What.Names()
+			switch {
+			case item.Kind == diff.Add:
+				what = []string{"missing"}
+			case item.Kind == diff.Delete:
+				what = []string{"left over"}
+			case item.Kind == 0 && (item.Entry.Type == 0 || item.Entry.Type == diff.Dir || isReserved(item.Path) || r.unnumbered(item.Entry.Type) || links.pairs(item.Was, item.Entry.Inode)):
+				continue
+			case item.Kind == 0:
+				what = []string{hardLinks}
+			}
+			r.differs(item.Path, what...)
 		}
-		what := c.What.Names()
-		switch c.Kind {
-		case diff.Add:
-			what = []string{"missing"}
-		case diff.Delete:
-			what = []string{"left over"}
-		}
-		r.differs(c.Path, what...)
+		return nil
+	})
+}
+
+// unnumbered reports whether inode numbers in the mount do not tell which names are links
+// of each other: user.* attributes can't be set on a symbolic link or a device. Without
+// the origin mark a copied-up inode has the lower one's number until the kernel forgets it,
+// and the upper one's from then on, name by name (seen on Linux 6.18).
+func (r *replay) unnumbered(t diff.Type) bool {
+	return r.stack.Mountpoint != "" && r.stack.Features.UserXattr && t != diff.File
+}
+
+// isReserved reports whether a layer can't have a path, since a name in it begins as
+// whiteouts do.
+func isReserved(path string) bool { return strings.Contains(path, "/.wh.") }
+
+// hardLinks is the difference of a name that is linked to others than it should be.
+const hardLinks = "hard links"
+
+// links has which inode of one view is which of the other, both ways.
+type links [2]map[diff.Inode]diff.Inode
+
+// pairs reports whether two inodes belong together, as they do if neither was seen
+// with another.
+func (l *links) pairs(a, b diff.Inode) bool {
+	knownA, okA := l[0][a]
+	knownB, okB := l[1][b]
+	if !okA && !okB {
+		l[0][a], l[1][b] = b, a
+		return true
 	}
-	return nil
+	return okA && okB && knownA == b && knownB == a
 }
 
 // against opens the naive engine on the replayed and the new view.
@@ -244,27 +289,23 @@ func (r *replay) against(replayed *mountutil.Tree) (*naive.Engine, error) {
 		}
 		return naive.Open(from, naive.Tree{FD: int(f.Fd()), Closer: f, Name: r.newDir}, naive.ProofNone), nil
 	}
-	after, err := r.openShown()
+	after, err := openShown(r.ctx, r.stack)
 	if err != nil {
 		return nil, err
 	}
 	return naive.Open(from, naiveTree(after, "new view"), naive.ProofNone), nil
 }
 
-// openShown opens what the replayed view has to be equal to: the mount itself, where there
-// is one. A second reading of the same directories would not show that they are others.
-func (r *replay) openShown() (*mountutil.Tree, error) {
-	if r.stack.Mountpoint != "" {
-		return openMounted(r.stack)
-	}
-	after, _, err := openNew(r.ctx, r.stack)
-	return after, err
-}
-
-// differs notes a difference, unless layers can't say what it takes.
+// differs notes a difference, unless layers can't say what it takes. Of what can't be
+// there at all, something else must not be there either.
 func (r *replay) differs(at string, what ...string) {
 	if lack, ok := r.lacks[at]; ok {
-		what = slices.DeleteFunc(what, func(w string) bool { return lack == 0 || slices.Contains(lack.Names(), w) })
+		what = slices.DeleteFunc(what, func(w string) bool {
+			if lack == 0 {
+				return w == "missing" || w == hardLinks || isReserved(at)
+			}
+			return slices.Contains(lack.Names(), w)
+		})
 		if len(what) == 0 {
 			return
 		}
@@ -281,8 +322,8 @@ func (r *replay) differs(at string, what ...string) {
 }
 
 // compareLayers compares what two layers say of the old view and the replayed one,
-// and of the old view and the new one: of hard links and of the times of
-// directories, which are no changes. All else compare has found.
+// and of the old view and the new one: of the times of directories, which are no
+// changes. All else compare has found.
 func (r *replay) compareLayers(replayed *mountutil.Tree) error {
 	before, err := r.openOld()
 	if err != nil {
@@ -343,15 +384,8 @@ func (r *replay) lockstep(got, want iter.Seq2[*tar.Header, error]) error {
 		}
 		pathA, pathB := "/"+strings.TrimSuffix(a.Name, "/"), "/"+strings.TrimSuffix(b.Name, "/")
 		order := diff.ComparePaths(pathA, pathB)
-		if order == 0 && a.Typeflag == b.Typeflag {
-			switch {
-			case b.Typeflag == tar.TypeLink && a.Linkname != b.Linkname:
-				r.differs(pathB, "hard links")
-			case b.Typeflag == tar.TypeDir && !a.ModTime.Equal(b.ModTime):
-				r.differs(pathB, "mtime")
-			}
-		} else if order == 0 && (a.Typeflag == tar.TypeLink || b.Typeflag == tar.TypeLink) {
-			r.differs(pathB, "hard links")
+		if order == 0 && a.Typeflag == tar.TypeDir && b.Typeflag == tar.TypeDir && !a.ModTime.Equal(b.ModTime) {
+			r.differs(pathB, "mtime")
 		}
 		if order <= 0 {
 			a, errA, okA = nextGot()

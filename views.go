@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,13 +31,36 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 		before.Close()
 		return nil, err
 	}
-	return newDiff(naive.Open(naiveTree(before, "old view"), naiveTree(after, "new view"), proof), opts, reason).of(s), nil
+	upper, err := mountutil.OpenTree(s.Upper)
+	if err != nil {
+		return nil, errors.Join(err, before.Close(), after.Close())
+	}
+	to := naiveTree(after, "new view")
+	to.Names, to.Closer = upper.FD(), closers{after, upper}
+	return newDiff(naive.Open(naiveTree(before, "old view"), to, proof), opts, reason).of(s), nil
+}
+
+// closers closes all of them.
+type closers []io.Closer
+
+func (c closers) Close() (err error) {
+	for _, one := range c {
+		err = errors.Join(err, one.Close())
+	}
+	return err
 }
 
 // openNew opens the new view. Where that takes more than the layers, only the
 // overlay as it is mounted has it.
 func openNew(ctx context.Context, s diff.Stack) (view *mountutil.Tree, proof naive.Proof, err error) {
 	if s.Features.NFSExport || len(s.Unknown) > 0 {
+		view, err = openMounted(s)
+		return view, naive.ProofNone, err
+	}
+	if err := showsUpper(ctx, s); err != nil {
+		if s.Mountpoint == "" || !errors.Is(err, diff.ErrUnsupported) {
+			return nil, naive.ProofNone, err
+		}
 		view, err = openMounted(s)
 		return view, naive.ProofNone, err
 	}
@@ -49,6 +73,16 @@ func openNew(ctx context.Context, s diff.Stack) (view *mountutil.Tree, proof nai
 		return nil, naive.ProofNone, err
 	}
 	return view, proofOf(s), nil
+}
+
+// openShown opens what the replayed view has to be equal to: the mount itself, where there
+// is one. A second reading of the same directories would not show that they are others.
+func openShown(ctx context.Context, s diff.Stack) (*mountutil.Tree, error) {
+	if s.Mountpoint != "" {
+		return openMounted(s)
+	}
+	after, _, err := openNew(ctx, s)
+	return after, err
 }
 
 func openMounted(s diff.Stack) (*mountutil.Tree, error) {
@@ -67,10 +101,10 @@ func naiveTree(t *mountutil.Tree, name string) naive.Tree {
 
 // proofOf returns what the inode numbers of views of a stack prove.
 func proofOf(s diff.Stack) naive.Proof {
-	switch same, numbers := sameDevice(s); {
-	case !same:
+	switch on := mountsOf(s); {
+	case !on.sameDevice:
 		return naive.ProofNone
-	case !numbers:
+	case !on.numbers, !on.sameOwners: // a hard link may have another owner in another layer
 		return naive.ProofInode
 	case s.Features.Metacopy || len(s.Data) > 0: // where the data is depends on the name, too
 		return naive.ProofListedOnce
@@ -78,26 +112,33 @@ func proofOf(s diff.Stack) naive.Proof {
 	return naive.ProofListed
 }
 
-// sameDevice reports whether all layers are on one device. Then the inode numbers that
-// read-only overlays of them show are the layers' own. numbers tells whether that file
-// system has each number once.
-func sameDevice(s diff.Stack) (same, numbers bool) {
+// layerMounts is what the layers of a stack have in common.
+type layerMounts struct {
+	// sameDevice: the inode numbers that read-only overlays of them show are their own.
+	sameDevice bool
+	numbers    bool // that file system has each number once
+	sameOwners bool // one inode has one owner in all of them
+}
+
+func mountsOf(s diff.Stack) layerMounts {
 	var upper sys.Stat
+	on := layerMounts{sameDevice: true, sameOwners: true}
 	for i, dir := range append([]string{s.Upper}, s.Lower...) {
 		f, err := mountutil.Open(s, dir)
 		if err != nil {
-			return false, false
+			return layerMounts{}
 		}
 		var st sys.Stat
-		if err = sys.UsageAt(int(f.Fd()), "", &st); err == nil && i == 0 {
-			upper, numbers = st, sys.NumbersInodes(int(f.Fd()))
+		if err = sys.StatAt(int(f.Fd()), "", sys.StatAll, &st); err == nil && i == 0 {
+			upper, on.numbers = st, sys.NumbersInodes(int(f.Fd()))
 		}
 		f.Close()
 		if err != nil || st.Dev != upper.Dev {
-			return false, false
+			return layerMounts{}
 		}
+		on.sameOwners = on.sameOwners && st.Mount == upper.Mount && s.Owners[dir].Equal(s.Owners[s.Upper])
 	}
-	return true, numbers
+	return on
 }
 
 // trees opens the naive engine on two directory trees.
@@ -178,6 +219,29 @@ func refuseNested(oldDir, newDir string) error {
 		return &NestedError{Inner: newDir, Outer: oldDir}
 	}
 	return nil
+}
+
+// roomFor returns the directory to unpack in. Without one it is the default for temporary
+// files, or, where that is on an overlay and so can't have an upper directory, another one
+// for such files, or else where the upper directory of this overlay is.
+func (d *Diff) roomFor(dir string) string {
+	if dir != "" {
+		return dir
+	}
+	fit := func(dir string) bool {
+		f, err := os.Open(dir)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		return !sys.IsOverlay(int(f.Fd())) && sys.IsWritable(int(f.Fd()))
+	}
+	for _, dir := range []string{os.TempDir(), "/var/tmp", "/run", "/dev/shm", filepath.Dir(d.stack.Upper)} {
+		if fit(dir) {
+			return dir
+		}
+	}
+	return os.TempDir()
 }
 
 // within reports whether inner is below outer; a tree may be compared with itself.

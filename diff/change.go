@@ -57,18 +57,26 @@ type jsonChange struct {
 // U+FFFD for what is not. "what" is empty unless kind is "modify"; "size" is
 // the file's size in bytes (of a deleted path: the size it had).
 func (c Change) MarshalJSON() ([]byte, error) {
-	j := jsonChange{
-		Kind: c.Kind.String(), Path: c.Path, Type: c.Entry.Type.String(),
+	return marshalLine(jsonChange{
+		Kind: c.Kind.String(), Path: c.Path, PathBytes: pathBytes(c.Path), Type: c.Entry.Type.String(),
 		What: c.What.Names(), Size: c.Entry.Size,
+	})
+}
+
+// pathBytes returns a path that is not UTF-8 as bytes, else nil.
+func pathBytes(path string) []byte {
+	if utf8.ValidString(path) {
+		return nil
 	}
-	if !utf8.ValidString(c.Path) {
-		j.PathBytes = []byte(c.Path)
-	}
-	// json.Marshal would write <, > and & as escapes.
+	return []byte(path)
+}
+
+// marshalLine encodes v without the escapes that json.Marshal writes for <, > and &.
+func marshalLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(j); err != nil {
+	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil

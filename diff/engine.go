@@ -53,6 +53,12 @@ type Options struct {
 	// each path that vanished or changed its type while it was read. Returning
 	// an error ends the walk with it. A nil OnRace ignores races.
 	OnRace func(path string) error
+	// OnUnreadable is called, in path order and from the ranging goroutine, for
+	// each path at which a view has an error instead of an answer. The walk goes
+	// on beside it and reports nothing of what is below. Returning an error ends
+	// the walk with it. If OnUnreadable is nil, the walk ends with the first
+	// [UnreadableError].
+	OnUnreadable func(*UnreadableError) error
 }
 
 // ErrUnsupported is matched, with [errors.Is], by errors which say that an
@@ -75,6 +81,39 @@ func (e *UnsupportedError) Unwrap() error { return e.Err }
 // Is makes the error match [ErrUnsupported] and [errors.ErrUnsupported].
 func (e *UnsupportedError) Is(target error) bool {
 	return target == ErrUnsupported || target == errors.ErrUnsupported
+}
+
+// UnreadableError reports a path at which one of the views has an error and no
+// answer: overlayfs refuses to look the name up (EIO, ESTALE, ELOOP, or the error
+// of a malformed mark), or the file system below can't read it.
+type UnreadableError struct {
+	Path string // in the views
+	Err  error  // names the reason; matches the [syscall.Errno] that the mount fails with
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("read %s: %v", QuotePath(e.Path), e.Err)
+}
+
+// Unwrap returns Err.
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// String returns the path as lists of changes show it: "E /path", quoted as of
+// [Change.String].
+func (e *UnreadableError) String() string { return "E " + QuotePath(e.Path) }
+
+// MarshalJSON writes
+//
+//	{"kind":"unreadable","path":"/a","error":"…: input/output error"}
+//
+// with "path_bytes" as of [Change.MarshalJSON].
+func (e *UnreadableError) MarshalJSON() ([]byte, error) {
+	return marshalLine(struct {
+		Kind      string `json:"kind"`
+		Path      string `json:"path"`
+		PathBytes []byte `json:"path_bytes,omitempty"`
+		Error     string `json:"error"`
+	}{"unreadable", e.Path, pathBytes(e.Path), e.Err.Error()})
 }
 
 // RaceError says that a path vanished or changed while it was read, where the

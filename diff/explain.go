@@ -29,6 +29,11 @@ type Explanation struct {
 	Ignored     []Difference `json:"ignored"`
 	// Layers are the layers of the stack, topmost first.
 	Layers []LayerAt `json:"layers"`
+	// Owners says whose ids all these are: "container" or "host".
+	Owners string `json:"owners"`
+	// Unmapped are the host's ids, of those that would be here, which the container has no
+	// id for: it sees them as the overflow id, 65534, and so it is here.
+	Unmapped []uint32 `json:"unmapped,omitempty"`
 }
 
 // NotDir is something that is no directory. Symbolic links are not followed.

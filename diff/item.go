@@ -25,6 +25,10 @@ type Want struct {
 	Links map[Inode]struct{}
 	// Lower asks to look for them also where the upper layer has nothing.
 	Lower bool
+	// Parted asks, beside the changes, for entries that did not change although the
+	// old view has another inode there, if either inode has several names: the two
+	// views may have other names linked to each other.
+	Parted bool
 }
 
 // Item is a change, or an entry of the new view that did not change and may have
@@ -44,6 +48,11 @@ type Item struct {
 	// Uncounted: the inode may have more names than Entry.Nlinks says, in directories
 	// that only lower layers have (index=on). Said by the native engine only.
 	Uncounted bool
+	// Was is the old view's inode of what is no directory and did not change, and
+	// WasLinks its link count. If the new view has that inode, too, Was is what the
+	// new view's Entry.Inode is there.
+	Was      Inode
+	WasLinks uint32
 	// Payload reads the new view's entry; nil if deleted.
 	Payload Payload
 	// Old reads the old view's entry: of a directory that was and is one and of
@@ -65,6 +74,9 @@ type Payload interface {
 	// Xattrs returns the extended attributes that the view shows, in the order of
 	// their names, without those for which [IgnoresXattr] is true.
 	Xattrs() ([]Xattr, error)
+	// Attributes returns in letters, as lsattr(1) does, which of the attributes i, a and
+	// d the file has: those that cost hardly anything to know.
+	Attributes() (string, error)
 }
 
 // OpenFile is a regular file that is open for reading.

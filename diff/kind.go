@@ -93,19 +93,20 @@ type What uint16
 
 // The things that can differ.
 const (
-	WhatType    What = 1 << iota // one is, say, a file and the other a symlink; nothing else is said then
-	WhatMode                     // permission bits, setuid, setgid, sticky
-	WhatUID                      // owner
-	WhatGID                      // group
-	WhatDevice                   // device number of a character or block device
-	WhatSize                     // size of a regular file
-	WhatContent                  // content of a regular file
-	WhatTarget                   // target of a symbolic link
-	WhatMtime                    // modification time to the nanosecond, never of a directory
-	WhatXattrs                   // any extended attribute that the view shows, ACLs and capabilities included
+	WhatType       What = 1 << iota // one is, say, a file and the other a symlink; nothing else is said then
+	WhatMode                        // permission bits, setuid, setgid, sticky
+	WhatUID                         // owner
+	WhatGID                         // group
+	WhatDevice                      // device number of a character or block device
+	WhatSize                        // size of a regular file
+	WhatContent                     // content of a regular file
+	WhatTarget                      // target of a symbolic link
+	WhatMtime                       // modification time to the nanosecond, never of a directory
+	WhatXattrs                      // any extended attribute that the view shows, ACLs and capabilities included
+	WhatAttributes                  // attributes of the file (chattr(1)); never of a change, layers lack them
 )
 
-var whatNames = [...]string{"type", "mode", "uid", "gid", "device", "size", "content", "target", "mtime", "xattrs"}
+var whatNames = [...]string{"type", "mode", "uid", "gid", "device", "size", "content", "target", "mtime", "xattrs", "attributes"}
 
 // Names returns the names of the members, in the order of the constants.
 func (w What) Names() []string {

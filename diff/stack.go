@@ -21,6 +21,16 @@ type Stack struct {
 	// Mountpoint is a path at which the overlay is mounted now, "" if that is
 	// not known.
 	Mountpoint string
+	// Owners says, by path of a layer directory, how the mount maps the owners that are
+	// stored there: the layer is an id-mapped mount. Directories without an entry are
+	// shown as they are at their path. nil: nobody said how the layers are mapped.
+	Owners map[string]IDMap
+	// Container says what the container's ids are on the host; zero: they are the
+	// same, or it is not known.
+	Container IDMap
+	// TurnedOff has the mount options that the kernel would turn off, or has turned
+	// off, because of these layers, each with the reason.
+	TurnedOff []string
 	// Unknown has the mount options that overlaydiff does not know: they may
 	// change the meaning of the layers.
 	Unknown []string
@@ -57,7 +67,13 @@ type Features struct {
 	Metacopy       bool // metacopy files are resolved
 	Index          bool // hard links of lower files are tied together by the index in the work directory
 	NFSExport      bool // every copied-up inode is indexed and checked against its origin
-	Verity         Verity
+	// UUIDOff: file handles in the index and in origins have no file system in them
+	// (uuid=off). Otherwise those without one count, too.
+	UUIDOff bool
+	Verity  Verity
+	// Fuse: fuse-overlayfs reads the layers, not the kernel. Its marks and its
+	// stand-ins for owner and mode count, and none of the other features do.
+	Fuse bool
 }
 
 // Verity says whether the data of metacopy files must have the fs-verity digest

@@ -46,7 +46,7 @@ type Xattrs string
 
 // The choices of extended attributes.
 const (
-	XattrsAll  Xattrs = "all"  // also the zero value; an attribute that can't be set is an error
+	XattrsAll  Xattrs = "all"  // also the zero value
 	XattrsOCI  Xattrs = "oci"  // security.capability alone, as all peers have it
 	XattrsNone Xattrs = "none" //
 )
@@ -85,8 +85,14 @@ type Applied struct {
 	Opaque    int64 `json:"opaque"`    // directories whose content of lower layers is hidden
 	// Skipped counts what was left out: devices and extended attributes by choice of
 	// the options, attributes bound to another host (security.selinux, ima and evm),
-	// access control lists in GNU tar's text form alone, and aufs' own files.
+	// attributes that Linux has not (com.apple.*, NFS4 lists) or this file system has
+	// not (user.* and trusted.* only), entries of access control lists for users and
+	// groups whose ids the layer does not have, and aufs' own files. No access is
+	// granted because of it.
 	Skipped int64 `json:"skipped"`
+	// LeftOut has the same by name: of the attribute, "devices" or "aufs". Of more than
+	// a hundred names the rest is one, "others".
+	LeftOut map[string]int64 `json:"left_out,omitempty"`
 	// Inexpressible counts what the form can't say: the Overlay form can't hide what
 	// is below the root directory itself, the kernel ignores that mark.
 	Inexpressible int64         `json:"inexpressible"`
@@ -169,7 +175,7 @@ func Apply(ctx context.Context, r io.Reader, dir string, opts ApplyOptions) (App
 	if err := opts.check(); err != nil {
 		return Applied{}, err
 	}
-	st, err := openStage(dir, idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)})
+	st, err := openStage(dir, diff.IDMap{Users: opts.UIDs, Groups: opts.GIDs})
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(dir), err)
 	}
@@ -189,7 +195,7 @@ func ApplyAt(ctx context.Context, r io.Reader, dirfd int, name string, opts Appl
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(name), err)
 	}
-	st := &stage{fd: fd, ids: idMappings{toHost("user", opts.UIDs), toHost("group", opts.GIDs)}}
+	st := &stage{fd: fd, ids: diff.IDMap{Users: opts.UIDs, Groups: opts.GIDs}}
 	return st.apply(ctx, r, name, opts)
 }
 
@@ -232,13 +238,15 @@ func (o *ApplyOptions) check() error {
 type applier struct {
 	opts    ApplyOptions
 	marks   *whiteout.Namespace
-	ids     idMappings // to the host
+	ids     diff.IDMap // to the host
 	onto    bool       // the tree is on an overlay, which escapes marks
 	tree    *tree
 	ours    *names
 	files   *filler
 	stop    func() error
 	touched *bool // set when the tree is about to change
+	global  globals
+	left    leftOut
 	out     Applied
 }
 
@@ -264,6 +272,7 @@ func applyTo(ctx context.Context, r io.Reader, st *stage, opts ApplyOptions) (_ 
 	if ferr := a.files.wait(); errors.Is(err, errFill) || err == nil {
 		err = ferr
 	}
+	a.out.Skipped, a.out.LeftOut = a.left.counts()
 	if err != nil {
 		return a.out, err
 	}
@@ -285,7 +294,9 @@ func (a *applier) entries(ctx context.Context, in *input) error {
 		if err != nil {
 			return in.wrong(err, a.out.Entries)
 		}
-		if h.Typeflag == tar.TypeXGlobalHeader {
+		if ok, err := a.prepare(h); err != nil {
+			return err
+		} else if !ok {
 			continue
 		}
 		*a.touched = true

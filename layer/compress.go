@@ -3,11 +3,9 @@ package layer
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -84,13 +82,14 @@ var magics = []struct {
 	{"\xfd7zXZ\x00", "xz"},
 }
 
-// newReader finds out how r is compressed and returns its content. The reader must
-// be closed, which does not close r.
-func newReader(r io.Reader) (io.ReadCloser, Compression, error) {
+// newReader finds out how r is compressed and returns its content, and what knows of
+// how many parts that was; nil: not compressed. The reader must be closed, which does
+// not close r.
+func newReader(r io.Reader) (io.ReadCloser, Compression, parted, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	head, err := b.Peek(6)
 	if err != nil && err != io.EOF {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	c := None
 	for _, m := range magics {
@@ -98,20 +97,22 @@ func newReader(r io.Reader) (io.ReadCloser, Compression, error) {
 			c = m.c
 		}
 	}
-	switch {
-	case len(head) == 0:
-		return nil, "", errors.New("the layer is empty: not even the end of an archive is there")
-	case c == None:
-		return io.NopCloser(b), c, nil
-	case c == Gzip:
-		z, err := gzip.NewReader(b)
-		return z, c, err
-	case c == Zstd:
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, c, err
-		}
-		return z.IOReadCloser(), c, nil
+	if isSkippable(head) {
+		c = Zstd
 	}
-	return nil, c, fmt.Errorf("the layer is compressed with %s, which OCI layers are not: unpack it first", c)
+	switch {
+	case c == None:
+		return io.NopCloser(b), c, nil, nil
+	case c == Gzip:
+		z, err := newGzipMembers(b)
+		return z, c, z, err
+	case c == Zstd:
+		frames := &zstdFrames{src: b}
+		z, err := zstd.NewReader(frames, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, c, nil, err
+		}
+		return z.IOReadCloser(), c, frames, nil
+	}
+	return nil, c, nil, fmt.Errorf("the layer is compressed with %s, which OCI layers are not: unpack it first", c)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -24,7 +25,7 @@ func (a *applier) entry(ctx context.Context, h *tar.Header, content io.Reader) e
 	}
 	switch role {
 	case metaName:
-		a.out.Skipped++
+		a.left.out("aufs")
 		return nil
 	case opaqueName:
 		return a.opaque(path)
@@ -145,11 +146,11 @@ func (a *applier) directory(p place, m meta) error {
 
 // adopt gives a directory that no entry has made so far the metadata of one.
 func (a *applier) adopt(d *dir, name string, fd int) error {
-	uid, err := a.ids.users.of(0)
+	uid, err := idmap.User(a.ids, 0)
 	if err != nil {
 		return err
 	}
-	gid, err := a.ids.groups.of(0)
+	gid, err := idmap.Group(a.ids, 0)
 	if err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func (a *applier) adopt(d *dir, name string, fd int) error {
 
 // dropACLs takes off what a new directory got from its parent.
 func dropACLs(fd int) error {
-	return errors.Join(sys.RemoveXattr(fd, "", aclAccess), sys.RemoveXattr(fd, "", aclDefault))
+	return errors.Join(sys.RemoveXattr(fd, "", idmap.ACLAccess), sys.RemoveXattr(fd, "", idmap.ACLDefault))
 }
 
 // link makes one more name of what is there, which must be in the tree.
@@ -205,7 +206,7 @@ func (a *applier) device(p place, m meta, h *tar.Header) error {
 	rdev := uint64(0)
 	if format != sys.Fifo {
 		if a.opts.SkipDevices {
-			a.out.Skipped++
+			a.left.out("devices")
 			return a.remove(p) // it would have replaced what is there
 		}
 		var ok bool
@@ -230,7 +231,7 @@ func (a *applier) special(p place, m meta, make func() error) error {
 		return err
 	}
 	if p.d.inherits {
-		if err := sys.RemoveXattr(p.d.fd, p.name, aclAccess); err != nil {
+		if err := sys.RemoveXattr(p.d.fd, p.name, idmap.ACLAccess); err != nil {
 			return p.error("removexattr", err)
 		}
 	}

@@ -28,8 +28,13 @@ type ExportOptions struct {
 	SkipReserved bool
 	Xattrs       Xattrs // "" means [XattrsAll]
 	// UIDs and GIDs map the ids of the views to those in the layer, the container's.
-	// Empty: they are the same. Whiteouts have 0.
+	// Empty: they are the same. Whiteouts have 0. An id without a mapping is an
+	// [UnmappedError].
 	UIDs, GIDs []IDMap
+	// SkipUnmapped leaves out entries whose owner has no mapping, and all below them. An
+	// attribute that names such an id stays an error: without it, an entry could be open
+	// to more users than before.
+	SkipUnmapped bool
 	// Latest, unless zero, is the latest time in the layer: what is later is set
 	// back to it (SOURCE_DATE_EPOCH).
 	Latest time.Time
@@ -42,6 +47,9 @@ type ExportOptions struct {
 	// the entries and bytes of the archive written so far.
 	OnProgress func(entries, bytes int64)
 }
+
+// IDMap is a range of ids of a container and the host.
+type IDMap = diff.IDRange
 
 // Exported is what became of an export.
 type Exported struct {
@@ -57,6 +65,8 @@ type Exported struct {
 	Inexpressible int64 `json:"inexpressible"`
 	// Skipped is how many entries were left out by SkipReserved, trees as one.
 	Skipped int64 `json:"skipped"`
+	// Unmapped is how many entries were left out by SkipUnmapped, trees as one.
+	Unmapped int64 `json:"unmapped"`
 }
 
 // Lack is something that a layer can't say of an entry.
@@ -73,6 +83,19 @@ type ReservedError struct{ Path string }
 
 func (e *ReservedError) Error() string {
 	return fmt.Sprintf("export %s: in a layer a name that begins with .wh. deletes something; rename it, or leave it out (--skip-reserved)", diff.QuotePath(e.Path))
+}
+
+// UnmappedError says that an id of an entry has no mapping to one of the container.
+type UnmappedError struct {
+	Path string // of the entry
+	What string // "owner", or the extended attribute that has the id
+	Kind string // "user" or "group"
+	ID   int64  // as the host has it
+}
+
+func (e *UnmappedError) Error() string {
+	return fmt.Sprintf("export %s: %s: the %s id %d of the host is nobody's in the container: write the host's owners, map this id, or leave such entries out",
+		diff.QuotePath(e.Path), e.What, e.Kind, e.ID)
 }
 
 // Export writes the changes that c finds to w. Memory does not depend on how many
@@ -133,8 +156,15 @@ func (x *exporter) run(c diff.Carrier, opts diff.Options) error {
 			return err
 		})
 	}
-	return pass(diff.Want{Opaque: x.opts.Opaque}, func() error {
-		if links := x.missingLinks(); links.Links != nil {
+	return pass(diff.Want{Opaque: x.opts.Opaque, Parted: true}, func() error {
+		if unseen := x.stayed.unseen(); unseen.Links != nil {
+			x.pass, x.stayed = looking, stayed{}
+			if err := pass(unseen, func() error { return nil }); err != nil {
+				return err
+			}
+		}
+		x.pass = linking
+		if links := x.unchangedLinks(); links.Links != nil {
 			return pass(links, x.pipe.finish)
 		}
 		return x.pipe.finish()

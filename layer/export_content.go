@@ -75,13 +75,11 @@ func (x *exporter) begin(b *piece) ([]byte, error) {
 		if err := x.open(e); err != nil {
 			return nil, err
 		}
-		if e.file.Size > pieceSize { // it grew; its reader has this piece only
-			e.file.Size = pieceSize
-			if err := x.raced(e.path); err != nil {
-				return nil, err
-			}
+		b.n = int(min(e.file.Size, pieceSize))
+		if e.file.Size > pieceSize { // more than it said; its reader has this piece only
+			e.more = true
+			e.refs.Add(1)
 		}
-		b.n = int(e.file.Size)
 	}
 	return x.header(b.buf, e, b.link)
 }
@@ -149,18 +147,26 @@ func (x *exporter) relink(b *piece) (err error) {
 	if b.buf, err = x.header(nil, e, ""); err != nil {
 		return x.orRaced(e, err)
 	}
-	for e.Type == diff.File && b.off < e.file.Size {
-		b.n = int(min(pieceSize, e.file.Size-b.off))
+	g.moved = e
+	if err := x.pipe.put(b.buf, false); err != nil || e.Type != diff.File {
+		return err
+	}
+	return x.copyRest(e, 0)
+}
+
+// copyRest writes the content of an open file from off on. Only the writer calls it.
+func (x *exporter) copyRest(e *entry, off int64) error {
+	for off < e.file.Size {
+		b := &piece{entry: e, off: off, n: int(min(pieceSize, e.file.Size-off))}
 		if err := x.content(b); err != nil {
 			return err
 		}
 		if err := x.pipe.put(b.buf, false); err != nil {
 			return err
 		}
-		b.off, b.buf = b.off+int64(b.n), nil
+		off += int64(b.n)
 	}
-	g.moved = e
-	return x.pipe.put(b.buf, false)
+	return nil
 }
 
 // orRaced tells of an entry that vanished, which is no error.

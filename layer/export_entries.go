@@ -2,12 +2,14 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 )
 
 // exporter makes entries of a layer of what an engine finds, in order.
@@ -17,14 +19,15 @@ type exporter struct {
 	output *output
 	onRace func(string) error
 
-	ids        idMappings
-	dirs       []parent            // those above the item at hand
-	written    map[uint64]struct{} // hashes of the paths of directories that are in the layer
-	seed       maphash.Seed
-	groups     map[diff.Inode]*group
-	opaque     []string // directories marked opaque
-	skip       string   // left out with all below it; "" none
-	secondPass bool
+	ids     diff.IDMap          // to the container
+	dirs    []parent            // those above the item at hand
+	written map[uint64]struct{} // hashes of the paths of directories that are in the layer
+	seed    maphash.Seed
+	groups  map[diff.Inode]*group
+	stayed  stayed
+	opaque  []string // directories marked opaque
+	skip    string   // left out with all below it; "" none
+	pass    pass
 
 	mu     sync.Mutex // for what readers and the writer tell
 	result Exported
@@ -40,7 +43,7 @@ type parent struct {
 func newExporter(ctx context.Context, opts diff.Options, o ExportOptions, out *output) *exporter {
 	x := &exporter{
 		opts: o, output: out, onRace: opts.OnRace, written: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
-		groups: map[diff.Inode]*group{}, ids: idMappings{toContainer("user", o.UIDs), toContainer("group", o.GIDs)},
+		groups: map[diff.Inode]*group{}, stayed: stayed{}, ids: diff.IDMap{Users: o.UIDs, Groups: o.GIDs}.Inverse(),
 	}
 	x.pipe = newPipe(ctx, x, out)
 	return x
@@ -66,6 +69,15 @@ func (x *exporter) inexpressible(path string, what diff.What, why string) {
 	}
 }
 
+// pass is what a walk over the changes is for.
+type pass uint8
+
+const (
+	writing pass = iota // what changed
+	looking             // nothing is written: which names of an inode did not change
+	linking             // names that did not change are written
+)
+
 // item writes what an item takes.
 func (x *exporter) item(it *diff.Item) error {
 	for len(x.dirs) > 0 && !within(it.Path, x.dirs[len(x.dirs)-1].item.Path) {
@@ -84,6 +96,9 @@ func (x *exporter) item(it *diff.Item) error {
 		return x.directory(it, inOpaque)
 	case x.inOpaque(it):
 		return nil // has its links
+	case it.Kind == 0 && !inOpaque && x.pass != linking:
+		x.stayed.add(it)
+		return nil
 	}
 	return x.add(it)
 }
@@ -91,7 +106,7 @@ func (x *exporter) item(it *diff.Item) error {
 // inOpaque reports whether a name that is looked for because of its inode was
 // carried before, as all that is in a directory marked opaque.
 func (x *exporter) inOpaque(it *diff.Item) bool {
-	return it.Kind == 0 && x.linking() && slices.ContainsFunc(x.opaque, func(dir string) bool { return within(it.Path, dir) })
+	return it.Kind == 0 && x.pass != writing && slices.ContainsFunc(x.opaque, func(dir string) bool { return within(it.Path, dir) })
 }
 
 // within reports whether path is below dir.
@@ -101,16 +116,18 @@ func within(path, dir string) bool {
 
 func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
+func isReserved(path string) bool { return strings.HasPrefix(baseName(path), whiteoutPrefix) }
+
 // reserved reports whether a name can't be carried, and is to be left out.
 func (x *exporter) reserved(path string) (bool, error) {
-	if !strings.HasPrefix(baseName(path), whiteoutPrefix) {
+	if !isReserved(path) {
 		return false, nil
 	}
 	if !x.opts.SkipReserved {
 		return false, &ReservedError{Path: path}
 	}
 	x.skip = path
-	if !x.linking() {
+	if x.pass == writing {
 		x.result.Skipped++
 		if x.opts.OnLack != nil {
 			x.mu.Lock()
@@ -121,6 +138,46 @@ func (x *exporter) reserved(path string) (bool, error) {
 	return true, nil
 }
 
+// unmapped reports whether an entry is left out because its owner has no mapping. If it
+// is not to be left out, the error comes when it is written.
+func (x *exporter) unmapped(it *diff.Item) (bool, error) {
+	if !x.opts.SkipUnmapped || x.ids.IsZero() {
+		return false, nil
+	}
+	e := it.Entry
+	if e.Type == 0 {
+		var err error
+		if e, _, err = it.Payload.Again(); err != nil {
+			return false, ignoreRaced(err)
+		}
+	}
+	_, errUser := idmap.User(x.ids, int64(e.UID))
+	_, errGroup := idmap.Group(x.ids, int64(e.GID))
+	err := errors.Join(errUser, errGroup)
+	if err == nil {
+		return false, nil
+	}
+	x.skip = it.Path
+	if x.pass == writing {
+		x.result.Unmapped++
+		if x.opts.OnLack != nil {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.opts.OnLack(Lack{it.Path, 0, strings.ReplaceAll(err.Error(), "\n", ", ")})
+		}
+	}
+	return true, nil
+}
+
+// replaced deletes what the old view has at the path of an item that is left out: it is
+// gone, whatever is in its place.
+func (x *exporter) replaced(it *diff.Item) error {
+	if x.pass != writing || it.Kind != diff.Modify || it.Entry.Type == diff.Dir && it.What&diff.WhatType == 0 {
+		return nil
+	}
+	return x.whiteout(it.Path)
+}
+
 // directory takes a directory, which is written if it changed, or when something
 // in it is.
 func (x *exporter) directory(it *diff.Item, inOpaque bool) error {
@@ -129,11 +186,14 @@ func (x *exporter) directory(it *diff.Item, inOpaque bool) error {
 		if skip, err := x.reserved(it.Path); skip || err != nil {
 			return err
 		}
+		if out, err := x.unmapped(it); out || err != nil {
+			return errors.Join(err, x.replaced(it))
+		}
 	}
-	mark := x.opts.Opaque && it.Opaque && !inOpaque && !x.linking()
+	mark := x.opts.Opaque && it.Opaque && !inOpaque && x.pass == writing
 	d.opaque = d.opaque || mark
 	x.dirs = append(x.dirs, d)
-	if it.Kind == 0 && !d.opaque {
+	if it.Kind == 0 && !d.opaque || x.pass != writing {
 		return nil
 	}
 	if it.Old != nil {
@@ -158,6 +218,9 @@ func (x *exporter) parents() (ok bool, err error) {
 			continue
 		}
 		if skip, err := x.reserved(d.item.Path); skip || err != nil {
+			return false, err
+		}
+		if out, err := x.unmapped(&d.item); out || err != nil {
 			return false, err
 		}
 		d.written = true
@@ -188,12 +251,18 @@ func (x *exporter) whiteout(path string) error {
 
 // add writes what is no directory.
 func (x *exporter) add(it *diff.Item) error {
-	if it.Entry.Type == diff.Socket {
-		x.inexpressible(it.Path, 0, "sockets are made by programs that listen, layers have none")
+	if why := unfitType(&it.Entry); why != "" {
+		x.inexpressible(it.Path, 0, why)
+		if it.Kind == diff.Modify && !isReserved(it.Path) { // what it took the place of is gone nevertheless
+			return x.whiteout(it.Path)
+		}
 		return nil
 	}
 	if skip, err := x.reserved(it.Path); skip || err != nil {
 		return err
+	}
+	if out, err := x.unmapped(it); out || err != nil {
+		return errors.Join(err, x.replaced(it))
 	}
 	if ok, err := x.parents(); !ok {
 		return err

@@ -50,6 +50,7 @@ func (s linkPayload) Again() (diff.Entry, diff.Payload, error) {
 func (linkPayload) Open() (diff.OpenFile, error)    { return diff.OpenFile{}, errors.ErrUnsupported }
 func (linkPayload) Target() (string, error)         { return "to", nil }
 func (s linkPayload) Xattrs() ([]diff.Xattr, error) { return nil, s.err() }
+func (linkPayload) Attributes() (string, error)     { return "", nil }
 
 // What is in a directory that vanished while it was read is not in the layer either:
 // below, there may be something else than a directory.

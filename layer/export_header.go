@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -38,6 +39,7 @@ type entry struct {
 	large  bool         // and one of those of which there are few
 	refs   atomic.Int64 // pieces that are not read yet
 	failed bool
+	more   bool // and has more than its reader read; the writer reads that
 }
 
 var typeFlags = map[diff.Type]byte{
@@ -80,7 +82,21 @@ func (x *exporter) header(to []byte, e *entry, linkTo string) ([]byte, error) {
 	if err := x.xattrs(&h, e); err != nil {
 		return nil, err
 	}
+	if linkTo == "" && (e.Type == diff.File || e.Type == diff.Dir) {
+		if err := x.attributes(e); err != nil {
+			return nil, err
+		}
+	}
 	return encode(to, &h)
+}
+
+// attributes notes the attributes of a file that layers have no place for.
+func (x *exporter) attributes(e *entry) error {
+	letters, err := e.payload.Attributes()
+	if err == nil && letters != "" {
+		x.inexpressible(e.path, diff.WhatAttributes, "the attributes "+letters+" of the file (lsattr)")
+	}
+	return err
 }
 
 // own sets the owner.
@@ -91,11 +107,11 @@ func (x *exporter) own(h *tar.Header, e *entry) error {
 			Reason: "it has no id in this user namespace; run where it has one",
 		}
 	}
-	uid, err := x.ids.users.of(int64(e.UID))
+	uid, err := idmap.User(x.ids, int64(e.UID))
 	if err != nil {
 		return exportError(e.path, "owner", err)
 	}
-	gid, err := x.ids.groups.of(int64(e.GID))
+	gid, err := idmap.Group(x.ids, int64(e.GID))
 	h.Uid, h.Gid = int(uid), int(gid)
 	return exportError(e.path, "owner", err)
 }
@@ -105,6 +121,9 @@ func (x *exporter) own(h *tar.Header, e *entry) error {
 func exportError(path, what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if no := (*idmap.UnmappedError)(nil); errors.As(err, &no) {
+		return &UnmappedError{Path: path, What: what, Kind: no.Kind, ID: no.ID}
 	}
 	return fmt.Errorf("export %s: %s: %w", diff.QuotePath(path), what, err)
 }
@@ -130,7 +149,7 @@ func (x *exporter) xattrs(h *tar.Header, e *entry) error {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		value, err := x.ids.xattr(a.Name, a.Value)
+		value, err := idmap.Xattr(x.ids, a.Name, a.Value)
 		if err != nil {
 			return exportError(e.path, a.Name, err)
 		}
@@ -139,13 +158,24 @@ func (x *exporter) xattrs(h *tar.Header, e *entry) error {
 	return nil
 }
 
+// unfitType says why a layer can't have what an entry is, "" if it can.
+func unfitType(e *diff.Entry) string {
+	switch {
+	case e.Type == diff.Socket:
+		return "sockets are made by programs that listen, layers have none"
+	case e.Type == diff.Char && e.Rdev == 0:
+		return "a character device 0:0 is a whiteout of overlayfs, layers have none"
+	}
+	return ""
+}
+
 // unfit says why a layer can't have an attribute of this name, "" if it can.
 func unfit(name string) string {
 	space, _, _ := strings.Cut(name, ".")
 	switch {
 	case strings.Contains(name, "="):
 		return "in a layer a = ends the name"
-	case name == aclAccess || name == aclDefault:
+	case name == idmap.ACLAccess || name == idmap.ACLDefault:
 	case space != "user" && space != "trusted" && space != "security":
 		return "it is one of this file system only"
 	}

@@ -25,26 +25,29 @@ func (x *exporter) link(e *entry, it *diff.Item) {
 	}
 	e.group = g
 	g.seen++
-	if g.seen >= g.links && !g.more && !x.linking() {
+	if g.seen >= g.links && !g.more && x.pass == writing {
 		delete(x.groups, e.Inode)
 	}
 }
 
-// linking reports whether this is the second pass, for names that did not change.
-func (x *exporter) linking() bool { return x.secondPass }
-
-// missingLinks returns what asks for the other names of inodes that are in the
-// layer: a layer in which they are missing would tear them apart. None: Links is
-// nil.
-func (x *exporter) missingLinks() diff.Want {
-	x.secondPass = true
+// unchangedLinks returns what asks for the names that did not change and must be in
+// the layer all the same: the other names of inodes that are in it, which it would
+// tear apart, and names which the new view has linked to others than the old view had.
+// None: Links is nil.
+func (x *exporter) unchangedLinks() diff.Want {
 	var want diff.Want
-	for id, g := range x.groups {
+	ask := func(id diff.Inode, lower bool) {
 		if want.Links == nil {
 			want.Links = map[diff.Inode]struct{}{}
 		}
 		want.Links[id] = struct{}{}
-		want.Lower = want.Lower || g.lower
+		want.Lower = want.Lower || lower
+	}
+	for id, g := range x.groups {
+		ask(id, g.lower)
+	}
+	for id, lower := range x.stayed.parted(func(id diff.Inode) bool { return x.groups[id] != nil }) {
+		ask(id, lower)
 	}
 	return want
 }

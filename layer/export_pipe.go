@@ -232,6 +232,9 @@ func (p *pipe) write() {
 				p.cancel(err)
 			}
 		}
+		if b.entry.more {
+			p.release(b.entry, 1)
+		}
 		if !ok {
 			b.buf = b.buf[:0]
 		}
@@ -271,6 +274,12 @@ func (p *pipe) emit(b *piece) (ok bool, err error) {
 		return false, b.err
 	case b.link != "" && e.group.first.failed:
 		return false, p.x.relink(b)
+	}
+	if e.more {
+		if err := p.put(slices.Clone(b.buf), false); err != nil {
+			return false, err
+		}
+		return false, p.x.copyRest(e, int64(b.n))
 	}
 	if err := p.put(b.buf, true); err != nil {
 		return false, err

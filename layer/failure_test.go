@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,7 +56,7 @@ func TestApply_Again(t *testing.T) {
 		if !errors.Is(err, errTest) || !errors.As(err, &failed) {
 			t.Fatalf("at %d: %v", at, err)
 		}
-		if failed.Applied != out || failed.Dir != root {
+		if !reflect.DeepEqual(failed.Applied, out) || failed.Dir != root {
 			t.Errorf("at %d: %+v, %+v", at, failed, out)
 		}
 		if at < 512 == failed.Left { // before the first entry nothing is changed
@@ -70,7 +71,8 @@ func TestApply_Again(t *testing.T) {
 }
 
 // A layer that is cut off is an error, wherever the cut is, and nothing of it is
-// left.
+// left. Of 0 bytes nobody can tell: they are a layer that changes nothing, unless a
+// digest says otherwise.
 func TestApply_CutOff(t *testing.T) {
 	testenv.RequireRoot(t)
 	dir := testenv.Scratch(t, testenv.Tmpfs)
@@ -82,7 +84,7 @@ func TestApply_CutOff(t *testing.T) {
 			step = 64
 		}
 		root := filepath.Join(dir, string(c))
-		for n := 0; n < len(data)-1; n += step {
+		for n := 1; n < len(data)-1; n += step {
 			if c == layer.None && n > len(data)-1024 {
 				break // in the last block of zeros
 			}
@@ -96,9 +98,19 @@ func TestApply_CutOff(t *testing.T) {
 		}
 		mustApply(t, root, data)
 	}
+	if _, err := apply(t, filepath.Join(dir, "nothing"), nil, func(o *layer.ApplyOptions) { o.DiffID = digestOf(whole) }); err == nil {
+		t.Error("nothing has the digest of a layer")
+	}
 	noMark := whole[:len(whole)-1024]
 	if _, err := apply(t, filepath.Join(dir, "nomark"), noMark); err == nil || !strings.Contains(err.Error(), "no end mark") {
 		t.Errorf("without the end mark: %v", err)
+	}
+	for _, c := range []layer.Compression{layer.Gzip, layer.Zstd} { // whose end is marked
+		mustApply(t, filepath.Join(dir, "nomark-"+string(c)), compress(t, c, noMark))
+		parts := append(compress(t, c, noMark[:1024]), compress(t, c, noMark[1024:])...)
+		if _, err := apply(t, filepath.Join(dir, "parts"), parts); err == nil || !strings.Contains(err.Error(), "no end mark") {
+			t.Errorf("%s of two parts, without the end mark: %v", c, err)
+		}
 	}
 	mustApply(t, filepath.Join(dir, "nomark"), noMark, func(o *layer.ApplyOptions) { o.DiffID = digestOf(noMark) })
 }
@@ -344,7 +356,7 @@ func TestApply_Mounts(t *testing.T) {
 
 func TestApply_WrongOptions(t *testing.T) {
 	for _, o := range []layer.ApplyOptions{
-		{}, {Form: "tree"}, {Form: layer.Plain, Xattrs: "some"}, {Form: layer.Overlay, Whiteouts: "block"},
+		{Digest: "none"}, {Form: "tree"}, {Form: layer.Plain, Xattrs: "some"}, {Form: layer.Overlay, Whiteouts: "block"},
 	} {
 		if _, err := layer.Apply(t.Context(), strings.NewReader(""), t.TempDir(), o); err == nil {
 			t.Errorf("%+v is taken", o)

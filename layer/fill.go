@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -193,7 +194,7 @@ func (f *file) finish() error {
 		}
 	}
 	if f.inherits {
-		if err := sys.RemoveXattr(f.fd, "", aclAccess); err != nil {
+		if err := sys.RemoveXattr(f.fd, "", idmap.ACLAccess); err != nil {
 			return pathError("removexattr", f.path, err)
 		}
 	}

@@ -35,9 +35,11 @@ type input struct {
 	// Set by the fetching goroutine before it closes ready.
 	err      error
 	panicked any
+	whole    bool // its compression says that nothing is missing
 
 	block *block // being read
 	rest  []byte
+	some  bool // Read has given something
 	atEnd bool // Read has said EOF
 }
 
@@ -97,7 +99,7 @@ func (in *input) fetch() {
 	defer close(in.hashes)
 	defer func() { in.panicked = recover() }() // Read goes on with it
 	raw := &hashed{in}
-	r, c, err := newReader(raw)
+	r, c, parts, err := newReader(raw)
 	in.compression = c
 	if err != nil {
 		in.err = err
@@ -125,6 +127,7 @@ func (in *input) fetch() {
 	if err == io.EOF {
 		_, err = io.Copy(io.Discard, raw)
 	}
+	in.whole = parts != nil && parts.parts() == 1
 	in.err = err
 }
 
@@ -162,6 +165,7 @@ func (in *input) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 	}
+	in.some = true
 	n := copy(b, in.rest)
 	in.rest = in.rest[n:]
 	return n, nil
@@ -171,10 +175,12 @@ func (in *input) Read(b []byte) (int, error) {
 var errCutOff = errors.New("the layer is cut off: fetch it again")
 
 // ended is called where package tar saw the end. It takes an archive without its
-// two blocks of zeros for whole. What wrote it may have left them out, but one that
-// lost its last entries looks the same; only a digest tells.
+// two blocks of zeros for whole. What wrote it may have left them out, as umoci does,
+// but one that lost its last entries looks the same: only a digest tells, or the
+// compression. Nothing at all is a layer that changes nothing, as some programs write
+// it.
 func (in *input) ended() error {
-	if in.atEnd && in.opts.Digest == "" && in.opts.DiffID == "" {
+	if in.atEnd && in.some && !in.whole && in.opts.Digest == "" && in.opts.DiffID == "" {
 		return fmt.Errorf("%w (the archive has no end mark; if it never had one, give its digest)", errCutOff)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -19,6 +20,7 @@ type meta struct {
 	mode         uint32 // st_mode & 07777
 	xattrs       []attribute
 	atime, mtime sys.Timespec
+	left         *leftOut // nil: every attribute must be set
 }
 
 type attribute struct {
@@ -29,17 +31,21 @@ type attribute struct {
 // paxXattr begins the names of records that have extended attributes.
 const paxXattr = "SCHILY.xattr."
 
-// textACLs are the records of GNU tar --acls, which name users of the system that
-// wrote them, and the attributes that say the same in numbers.
-var textACLs = map[string]string{"SCHILY.acl.access": aclAccess, "SCHILY.acl.default": aclDefault}
+// paxACLs are the records in which GNU tar --acls, libarchive and star have access
+// control lists as text, and the attributes that say the same in numbers.
+var paxACLs = []struct{ record, attribute string }{
+	{"SCHILY.acl.access", idmap.ACLAccess},
+	{"SCHILY.acl.default", idmap.ACLDefault},
+}
 
 func (a *applier) metadata(h *tar.Header) (m meta, err error) {
-	if m.uid, err = a.ids.users.of(int64(h.Uid)); err != nil {
+	if m.uid, err = idmap.User(a.ids, int64(h.Uid)); err != nil {
 		return m, err
 	}
-	if m.gid, err = a.ids.groups.of(int64(h.Gid)); err != nil {
+	if m.gid, err = idmap.Group(a.ids, int64(h.Gid)); err != nil {
 		return m, err
 	}
+	m.left = &a.left
 	m.mode = uint32(h.Mode & 0o7777)
 	m.mtime = timespec(h.ModTime)
 	m.atime = m.mtime
@@ -61,28 +67,36 @@ func timespec(t time.Time) sys.Timespec {
 func (a *applier) xattrs(h *tar.Header, m *meta) error {
 	for record, value := range h.PAXRecords {
 		name, ok := strings.CutPrefix(record, paxXattr)
-		if acl, text := textACLs[record]; text && h.PAXRecords[paxXattr+acl] == "" {
-			a.out.Skipped++
+		switch {
+		case !ok && (record == paxNFS4 || strings.HasPrefix(record, paxLibarchive)):
+			a.left.out(record)
+		case !ok:
+		case !holdable(name) || !a.wants(name):
+			a.left.out(name)
+			if name == idmap.ACLAccess {
+				narrow(m, value)
+			}
+		default:
+			stored, err := a.stored(name)
+			if err != nil {
+				return err
+			}
+			if err := a.attribute(m, name, stored, []byte(value)); err != nil {
+				return err
+			}
 		}
-		if !ok {
+	}
+	for _, acl := range paxACLs {
+		text := h.PAXRecords[acl.record]
+		if text == "" || h.PAXRecords[paxXattr+acl.attribute] != "" {
 			continue
 		}
-		if !a.wants(name) {
-			a.out.Skipped++
-			continue
+		if err := a.textACL(h, m, acl.record, acl.attribute, text); err != nil {
+			return fmt.Errorf("access control list %s: %w", quote(text), err)
 		}
-		stored, err := a.stored(name)
-		if err != nil {
-			return err
-		}
-		mapped, err := a.ids.xattr(name, []byte(value))
-		if err != nil {
-			return fmt.Errorf("extended attribute %s: %w", quote(name), err)
-		}
-		m.xattrs = append(m.xattrs, attribute{stored, mapped})
 	}
 	slices.SortFunc(m.xattrs, func(x, y attribute) int {
-		if last := (x.name == capabilities); last != (y.name == capabilities) {
+		if last := (x.name == idmap.Capabilities); last != (y.name == idmap.Capabilities) {
 			if last {
 				return +1
 			}
@@ -93,12 +107,82 @@ func (a *applier) xattrs(h *tar.Header, m *meta) error {
 	return nil
 }
 
+// attribute adds an attribute, with the ids of this host.
+func (a *applier) attribute(m *meta, name, stored string, value []byte) error {
+	mapped, err := idmap.Xattr(a.ids, name, value)
+	if err != nil {
+		return fmt.Errorf("extended attribute %s: %w", quote(name), err)
+	}
+	m.xattrs = append(m.xattrs, attribute{stored, mapped})
+	return nil
+}
+
+// textACL adds an access control list that is given as text. What it says of users
+// and groups by a name without a number is left out: the names are those of another
+// system.
+func (a *applier) textACL(h *tar.Header, m *meta, record, name, text string) error {
+	if h.Typeflag == tar.TypeSymlink || name == idmap.ACLDefault && h.Typeflag != tar.TypeDir {
+		return nil // there is no such thing
+	}
+	list, err := parseACL(text)
+	if err != nil {
+		return err
+	}
+	wanted := a.wants(name)
+	list, some := list.without(func(item aclItem) bool { return item.name != "" || !wanted })
+	if some {
+		a.left.out(record)
+	}
+	if bits, ok := list.minimal(); ok && name == idmap.ACLAccess {
+		m.mode = m.mode&^0o777 | bits
+		return nil
+	}
+	if !wanted {
+		return nil
+	}
+	return a.attribute(m, name, name, list.encode())
+}
+
+// narrow takes from the mode what an access control list that is left out did not
+// grant: with one, the mode's bits of the group are those of the list's mask.
+func narrow(m *meta, value string) {
+	list, ok := decodeACL([]byte(value))
+	if !ok {
+		return
+	}
+	list, _ = list.without(func(aclItem) bool { return true })
+	if bits, ok := list.minimal(); ok {
+		m.mode = m.mode&^0o777 | m.mode&bits
+	}
+}
+
+// Records with attributes that SCHILY.xattr.* has as well, or that no file system of
+// Linux has.
+const (
+	paxLibarchive = "LIBARCHIVE."
+	paxNFS4       = "SCHILY.acl.ace"
+)
+
+// mostAttribute is XATTR_NAME_MAX.
+const mostAttribute = 255
+
+// holdable reports whether Linux has attributes of that name (xattr(7)). macOS's
+// com.apple.* are of no namespace that there is.
+func holdable(name string) bool {
+	space, rest, _ := strings.Cut(name, ".")
+	switch space {
+	case "user", "trusted", "security":
+		return rest != "" && len(name) <= mostAttribute
+	}
+	return name == idmap.ACLAccess || name == idmap.ACLDefault
+}
+
 func (a *applier) wants(name string) bool {
 	switch a.opts.Xattrs {
 	case XattrsNone:
 		return false
 	case XattrsOCI:
-		return name == capabilities
+		return name == idmap.Capabilities
 	}
 	return !diff.IgnoresXattr(name)
 }
@@ -157,9 +241,11 @@ func (m *meta) chownError(path string, err error) error {
 
 func (m *meta) setXattrs(fd int, name, path string) error {
 	for _, x := range m.xattrs {
-		if err := sys.SetXattr(fd, name, x.name, x.value); err != nil {
-			return pathError("setxattr", path, fmt.Errorf("%s: %w%s", quote(x.name), err, xattrRemedy(err)))
+		err := sys.SetXattr(fd, name, x.name, x.value)
+		if err == nil || m.left.may(x.name, err) {
+			continue
 		}
+		return pathError("setxattr", path, fmt.Errorf("%s: %w%s", quote(x.name), err, xattrRemedy(err)))
 	}
 	return nil
 }
@@ -181,7 +267,7 @@ func (a *applier) setDir(d *dir, m meta) error {
 		return err
 	}
 	for _, x := range m.xattrs {
-		if x.name == aclDefault {
+		if x.name == idmap.ACLDefault {
 			d.inherits = true
 		}
 	}

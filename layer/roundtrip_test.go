@@ -16,6 +16,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/oddtar"
 	"github.com/overlaydiff/overlaydiff/testenv/refdiff"
 )
 
@@ -174,6 +175,9 @@ func FuzzApply(f *testing.F) {
 				f.Add(seed(c), c.overlay)
 			}
 		}
+	}
+	for seed := range uint64(40) {
+		f.Add(oddtar.Random(seed).Data, seed%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, overlay bool) {
 		if len(data) > 1<<20 {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/paths"
 	"github.com/overlaydiff/overlaydiff/internal/scratch"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
@@ -21,7 +23,7 @@ const stagePrefix = ".overlaydiff-apply-"
 // it, else the target itself.
 type stage struct {
 	target  *paths.Place
-	ids     idMappings
+	ids     diff.IDMap
 	fd      int  // of the tree's root
 	fresh   bool // nothing was in it
 	touched bool // the caller is about to change something
@@ -29,7 +31,7 @@ type stage struct {
 	scratch *scratch.Dir // nil: in place
 }
 
-func openStage(target string, ids idMappings) (*stage, error) {
+func openStage(target string, ids diff.IDMap) (*stage, error) {
 	s := &stage{fd: -1, ids: ids}
 	var err error
 	if s.target, err = resolve(target); err != nil {
@@ -137,8 +139,8 @@ func (s *stage) tree() string { return s.scratch.Path() + "/tree" }
 // newRoot gives the root that no entry may describe the metadata of a missing
 // directory.
 func (s *stage) newRoot(fd int) error {
-	uid, uerr := s.ids.users.of(0)
-	gid, gerr := s.ids.groups.of(0)
+	uid, uerr := idmap.User(s.ids, 0)
+	gid, gerr := idmap.Group(s.ids, 0)
 	if err := errors.Join(uerr, gerr); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/idmap"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -66,7 +67,7 @@ func newDir(fd int, path string) (*dir, error) {
 		return d, pathError("statx", path, err)
 	}
 	d.id, d.mtime, d.atime.Nsec = inode{st.Dev, st.Ino}, st.Mtime, sys.OmitTime
-	inherits, err := sys.HasXattr(fd, "", aclDefault)
+	inherits, err := sys.HasXattr(fd, "", idmap.ACLDefault)
 	if err != nil {
 		return d, pathError("getxattr", path, err)
 	}

@@ -69,6 +69,17 @@ func (m *Mounts) OpenTree(path string) (*Tree, error) {
 	return t, err
 }
 
+// open opens a directory with O_PATH. One of another mount namespace is a copy without what
+// is mounted inside, if this process may make one there.
+func (m *Mounts) open(path string) (*os.File, error) {
+	if d, ok := m.Opener.(detacher); ok {
+		if f, ok, err := d.detached(path); ok && err == nil {
+			return f, nil
+		}
+	}
+	return openIn(m.Opener, path)
+}
+
 // Open opens one of the directories of a stack with O_PATH, as s.Opener says. An error
 // of a path that is followed is an [*fs.PathError].
 func Open(s diff.Stack, path string) (*os.File, error) { return openIn(s.Opener, path) }
@@ -85,7 +96,7 @@ func openIn(opener diff.Opener, path string) (*os.File, error) {
 }
 
 func (m *Mounts) openTree(path string) (*Tree, error) {
-	f, err := openIn(m.Opener, path)
+	f, err := m.open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -76,6 +76,31 @@ func (e *LayerError) Error() string {
 // Unwrap returns Err.
 func (e *LayerError) Unwrap() error { return e.Err }
 
+// OwnersError says that a mounted overlay shows other owners than the stack's maps make of
+// those stored in a layer: the layer is id-mapped, or mapped in another way. The stack that
+// comes with it is complete but for its Owners.
+type OwnersError struct {
+	Mount string // as of [LayerError]
+	Layer string // its path in the stack
+	// Path is an entry, by its path in the overlay. The layer has it with one owner, the
+	// mount shows another.
+	Path               string
+	UID, GID           uint32
+	ShownUID, ShownGID uint32
+	// Copied: the entry was copied up, so that somebody may have changed the owner, and the
+	// mount shows nothing that still is in the layer.
+	Copied bool
+}
+
+func (e *OwnersError) Error() string {
+	if e.Copied {
+		return fmt.Sprintf("find the owners in the layers of %s: %s has the owner %d:%d in %s, and %d:%d in the mount: it was changed, or the layer is id-mapped, and nothing tells which; name the container, or say how the layer is mapped, or that it is not (--layer-map)",
+			e.Mount, diff.QuotePath(e.Path), e.UID, e.GID, diff.QuotePath(e.Layer), e.ShownUID, e.ShownGID)
+	}
+	return fmt.Sprintf("find the owners in the layers of %s: %s has the owner %d:%d in %s, and %d:%d in the mount: the layer is id-mapped, and how is not known; name the container, or say how it is (--layer-map)",
+		e.Mount, diff.QuotePath(e.Path), e.UID, e.GID, diff.QuotePath(e.Layer), e.ShownUID, e.ShownGID)
+}
+
 // pathError returns a *fs.PathError and the remedy in one line, whatever bytes
 // the path has.
 func pathError(op, path string, err error, remedy string) error {

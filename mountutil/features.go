@@ -113,6 +113,7 @@ func (o Options) Stack(d Defaults) diff.Stack {
 		Metacopy:       metacopy && !o.UserXattr,
 		Index:          index,
 		NFSExport:      export,
+		UUIDOff:        o.UUID == "off",
 		Verity:         verity,
 	}
 	return s

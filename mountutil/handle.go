@@ -27,6 +27,9 @@ func (r *resolver) rootHandle(yield func(way) bool) {
 // whose path ends in most names of the word.
 func (r *resolver) orphans(i int, yield func(way) bool) {
 	const most = 16
+	if len(r.doubtful) > mostDoubtful {
+		return // the order of those that were found so could not be told
+	}
 	var ways []way
 	for _, o := range r.mount.Orphans(most) {
 		if !o.Known {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Mounted is an overlay that [Mount] mounted.
@@ -218,6 +219,7 @@ func (o Options) data() string {
 // /proc/self/fd/N need no escapes.
 type layerFDs struct {
 	opener diff.Opener // opens the directories; nil: their paths are followed
+	mapper mapper
 	files  []*os.File
 	// detached are those files that have to be mounted before they can be a layer.
 	detached []*os.File
@@ -225,7 +227,7 @@ type layerFDs struct {
 
 // open returns the name under which the kernel finds the directory path.
 func (l *layerFDs) open(path string) (string, error) {
-	f, err := l.openFile(path)
+	f, detached, err := l.openFile(path)
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		remedy := "name a directory that exists"
 		if errno == unix.EMFILE {
@@ -233,31 +235,54 @@ func (l *layerFDs) open(path string) (string, error) {
 		}
 		return "", pathError("open the layer", path, errno, remedy)
 	}
+	if err == nil && l.mapper.maps(path) {
+		f, err = l.mapped(f, path, detached)
+		detached = true
+	}
 	if err != nil {
 		return "", err
 	}
 	l.files = append(l.files, f)
+	if detached {
+		l.detached = append(l.detached, f)
+	}
 	return fdPath(int(f.Fd())), nil
 }
 
-func (l *layerFDs) openFile(path string) (*os.File, error) {
+func (l *layerFDs) openFile(path string) (f *os.File, detached bool, err error) {
 	if p, ok := l.opener.(detacher); ok {
 		if f, ok, err := p.detached(path); ok {
-			if err == nil {
-				l.detached = append(l.detached, f)
-			}
-			return f, err
+			return f, true, err
 		}
 	}
-	return openIn(l.opener, path)
+	f, err = openIn(l.opener, path)
+	return f, false, err
 }
 
-// attach mounts what belongs to other namespaces in the calling thread's, at point. It is
-// called when all is open: from then on point is covered.
+// mapped returns a detached mount that shows the owners of a layer as the stack says, and
+// closes f unless it is that mount.
+func (l *layerFDs) mapped(f *os.File, path string, detached bool) (*os.File, error) {
+	if !detached {
+		tree, err := sys.CopyMount(int(f.Fd()))
+		f.Close()
+		if err != nil {
+			return nil, cannotMap(path, err)
+		}
+		f = os.NewFile(uintptr(tree), path)
+	}
+	if err := l.mapper.set(f, path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// attach mounts what is in no namespace in the calling thread's, at point: overlayfs takes
+// no other layers. It is called when all is open: from then on point is covered.
 func (l *layerFDs) attach(point string) error {
 	for _, f := range l.detached {
 		if err := unix.MoveMount(int(f.Fd()), "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-			return mountError("mount a layer of another mount namespace", err)
+			return mountError("mount the layer "+diff.QuotePath(f.Name()), err)
 		}
 	}
 	return nil
@@ -280,6 +305,7 @@ func (l *layerFDs) close() {
 		f.Close()
 	}
 	l.files = nil
+	l.mapper.close()
 }
 
 func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

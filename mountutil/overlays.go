@@ -80,6 +80,26 @@ func Overlays(ctx context.Context) ([]Overlay, error) {
 	return f.list, err
 }
 
+// MountsOf returns where overlays are mounted in the caller's mount namespace that were
+// mounted with an upper directory, each once.
+func MountsOf(upper string) ([]string, error) {
+	own, err := os.Stat(upper)
+	if err != nil {
+		return nil, err
+	}
+	var f finder
+	if err := f.table(0, ownTable()); err != nil {
+		return nil, fmt.Errorf("read the mount table: %w; is /proc mounted?", err)
+	}
+	var points []string
+	for _, o := range f.list {
+		if its, err := os.Stat(o.Upper); err == nil && os.SameFile(own, its) {
+			points = append(points, o.Mountpoint)
+		}
+	}
+	return points, nil
+}
+
 // ended reports whether err says that a process is gone, or is a zombie.
 func ended(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)

@@ -113,7 +113,11 @@ func (r *resolver) mountpoint(root *os.File) error {
 	if err := sys.IdentityAt(int(root.Fd()), "", &id); err != nil {
 		return err
 	}
-	r.opener.dirs[r.path] = known{way{path: r.path}, id}
+	w := way{path: r.path}
+	if r.pid != 0 {
+		w = way{pid: r.pid, path: r.info.Mountpoint}
+	}
+	r.opener.dirs[r.path] = known{way: w, id: id}
 	return nil
 }
 
@@ -137,15 +141,22 @@ func (r *resolver) find() (diff.Stack, error) {
 		r.stack.Lower, r.stack.Data, r.stack.Unproven = nil, nil, nil
 	}
 	r.stack.Opener = r.opener
+	if err == nil {
+		err = CheckOwners(r.stack)
+	}
 	return r.stack, err
 }
 
 // add notes where a directory of the stack is, and returns its name there.
-func (r *resolver) add(w way, id sys.Identity) string {
+func (r *resolver) add(w way, id sys.Identity, of *witness.Layer) string {
+	k := known{way: w, id: id}
+	if of != nil {
+		k.owners, k.copied = of.Owners, of.Copied
+	}
 	name := w.name()
 	for n := 2; ; n++ { // one path, two directories: one covers the other
 		if old, ok := r.opener.dirs[name]; !ok || old.id.SameInode(&id) {
-			r.opener.dirs[name] = known{w, id}
+			r.opener.dirs[name] = k
 			return name
 		}
 		name = fmt.Sprintf("%s (%d)", w.name(), n)
@@ -276,21 +287,15 @@ func (r *resolver) changed(w way, l *witness.Layer) bool {
 	if r.mounted == nil || r.parser.Upper != "" && len(r.mount.Layers()) == 0 {
 		return false // the upper layer is written to
 	}
-	var name sys.Identity
-	// Not only later: within one tick of the kernel's clock, times are equal.
-	linked := sys.IdentityOf(w.name(), &name) == nil && !r.mounted.After(name.Ctime)
-	return linked || !r.mounted.After(l.ID.Ctime) || r.covers(w)
+	link, err := sys.LinkCtime(w.name())
+	return err == nil && link.After(*r.mounted) || l.ID.Ctime.After(*r.mounted) || r.covers(w, l)
 }
 
 // covers reports whether the mount that a way leads to is younger than the overlay. Before
 // Linux 6.8 that is not known, nor in another namespace, whose mounts are copies.
-func (r *resolver) covers(w way) bool {
-	own, ok := sys.UniqueMountOf(r.path)
-	if !ok || r.pid != 0 || w.pid != 0 {
-		return false
-	}
-	other, ok := sys.UniqueMountOf(w.path)
-	return ok && other > own
+func (r *resolver) covers(w way, l *witness.Layer) bool {
+	own := r.mount.ID()
+	return r.pid == 0 && w.pid == 0 && w.uncover == 0 && own.Unique && l.ID.Unique && l.ID.Mount > own.Mount
 }
 
 // upper finds the upper and the work directory.
@@ -303,7 +308,7 @@ func (r *resolver) upper() error {
 		return err
 	}
 	r.mount.Keep(got.layer)
-	r.stack.Upper = r.add(got.way, got.layer.ID)
+	r.stack.Upper = r.add(got.way, got.layer.ID, got.layer)
 	return r.work(got)
 }
 
@@ -318,7 +323,7 @@ func (r *resolver) lowers() error {
 			r.doubtful = append(r.doubtful, len(r.mount.Layers()))
 		}
 		r.mount.Keep(got.layer)
-		r.stack.Lower[i] = r.add(got.way, got.layer.ID)
+		r.stack.Lower[i] = r.add(got.way, got.layer.ID, got.layer)
 	}
 	if r.mount.SameNumber() {
 		return nil
@@ -367,7 +372,7 @@ func (r *resolver) explain() error {
 			if got.doubt && !slices.Contains(r.doubtful, i) {
 				r.doubtful = append(r.doubtful, i)
 			}
-			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID)
+			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID, got.layer)
 		}
 	}
 	r.stack.Unproven = nil
@@ -402,15 +407,21 @@ func (r *resolver) explain() error {
 	return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
 }
 
+// mostDoubtful is how many layers may have each other's names: of so many, all pairs are
+// tried.
+const mostDoubtful = 4
+
 // ordered makes sure that layers which may have each other's names are in the right order:
 // in the other one they do not explain what the mount shows.
 func (r *resolver) ordered() error {
-	const most = 4 // of which all pairs are tried
-	path := func(i int) string { return r.stack.Lower[i-len(r.mount.Layers())+len(r.stack.Lower)] }
-	for n, i := range r.doubtful {
-		for _, j := range r.doubtful[:n] {
+	layers := r.mount.Layers()
+	path := func(i int) string { return r.stack.Lower[i-len(layers)+len(r.stack.Lower)] }
+	// It does not matter where an empty one is.
+	doubtful := slices.DeleteFunc(slices.Clone(r.doubtful), func(i int) bool { return layers[i].Empty() })
+	for n, i := range doubtful {
+		for _, j := range doubtful[:n] {
 			evidence := ""
-			if len(r.doubtful) <= most {
+			if len(doubtful) <= mostDoubtful {
 				var err error
 				r.mount.Swap(i, j)
 				evidence, err = r.mount.Audit(r.ctx)
@@ -438,7 +449,7 @@ func (r *resolver) data() error {
 		if err != nil {
 			return err
 		}
-		r.stack.Data[i] = r.add(got.way, got.layer.ID)
+		r.stack.Data[i] = r.add(got.way, got.layer.ID, nil)
 		if got.layer.Verdict != witness.Proven {
 			r.stack.Unproven = append(r.stack.Unproven, r.stack.Data[i])
 		}
@@ -462,7 +473,7 @@ func (r *resolver) work(upper found) error {
 			id, ok := r.isWork(int(dir.Fd()), upper.layer)
 			dir.Close()
 			if ok {
-				r.stack.Work = r.add(w, id)
+				r.stack.Work = r.add(w, id, nil)
 				return nil
 			}
 		}

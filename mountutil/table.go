@@ -22,21 +22,19 @@ import (
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
-// StackOfMount describes the overlay that is mounted at path, the topmost
-// mount there. Every layer directory is found, and the upper one (without an
-// upper, the topmost lower one) is compared with the root of the mount, so that
-// a directory which only has the same name is an error.
+// StackOfMount describes the overlay that is mounted at path, the topmost mount there.
 //
-// It is an error, too, if path does not exist ([fs.ErrNotExist]), is not an
-// overlay or only inside one, or if a layer directory is gone.
+// Each layer directory is found by its name in the mount table and proven to be the layer
+// that is mounted: something in it is one inode through the mount and in the directory. A
+// directory that is not where its name leads is looked for in other places, see
+// docs/proof.md. What can be neither proven nor refuted is in Stack.Unproven.
 //
-// Relative layer paths, as container engines write for long stacks, are tried
-// from each directory above an absolute one (the upper first), then above the
-// mount point, until all layers exist and the topmost is the right one.
+// Errors: [fs.ErrNotExist] if path does not exist; a [*NotOverlayError]; or a
+// [*LayerError] if a layer is not found, or is another directory. With a LayerError the
+// stack has the upper directory, if that was found.
 //
-// The table says nothing of the identity of the other layers. What is elided
-// there since it equalled a module parameter at the time of reading is taken
-// from [KernelDefaults].
+// What is elided in the table since it equalled a module parameter at the time of reading
+// is taken from [KernelDefaults].
 func StackOfMount(ctx context.Context, path string) (diff.Stack, error) {
 	if err := ctx.Err(); err != nil {
 		return diff.Stack{}, err
@@ -67,8 +65,10 @@ func StackOfMount(ctx context.Context, path string) (diff.Stack, error) {
 // process.
 //
 // Layers are looked up by their paths in the caller's own mount namespace, where
-// the container was mounted from, and then in that of the process: there, its
-// paths begin with /proc/PID/root and are valid as long as it runs.
+// the container was mounted from, and then in that of the process, below its root.
+// The names of those begin with /proc/PID/root and are valid as long as it runs.
+//
+// The ids of the process's user namespace are those of the container.
 //
 // Errors match [fs.ErrNotExist] if there is no such process and
 // [fs.ErrPermission] if it may not be looked at.
@@ -104,7 +104,13 @@ func StackInProcess(ctx context.Context, pid int, mountpoint string) (diff.Stack
 	case err != nil:
 		return diff.Stack{}, pathError("stat", t.path, err, "name the id of a running process")
 	}
-	return t.stack(ctx, proc+"/mountinfo", mountpoint)
+	s, err := t.stack(ctx, proc+"/mountinfo", mountpoint)
+	ids, idsErr := ProcessIDs(pid)
+	if idsErr != nil && err == nil {
+		err = fmt.Errorf("find the owners in the layers of %s: %w; run as root", t.name, idsErr)
+	}
+	s.Container = ids
+	return s, err
 }
 
 // target is what a stack is to be found for.

@@ -80,11 +80,14 @@ func OpenView(ctx context.Context, s diff.Stack, which Side) (*Tree, error) {
 		return nil, err
 	}
 	opts.Lower, opts.Data = lower, s.Data
-	return openDetached(op+" of "+diff.QuotePath(lower[0]), s.Opener, opts)
+	return openDetached(op+" of "+diff.QuotePath(lower[0]), s, opts)
 }
 
 // checkTrusted returns an error if a mount would not heed the marks of trusted.*.
 func checkTrusted(op string, f diff.Features) error {
+	if f.Fuse {
+		return &diff.UnsupportedError{Op: op, Reason: "fuse-overlayfs marks deleted files, owners and modes in ways of its own, which the kernel does not know: compare natively"}
+	}
 	if f.UserXattr {
 		return nil
 	}
@@ -119,7 +122,8 @@ func OpenReplay(ctx context.Context, s diff.Stack, upper, work string) (*Tree, e
 	opts.Generic = []string{"nosuid", "nodev", "noexec"}
 	opts.Fsync = "volatile" // nobody needs it after a crash
 	opts.Lower, opts.Data, opts.Upper, opts.Work = s.Lower, s.Data, upper, work
-	return openDetached(op, outside{s, []string{upper, work}}, opts)
+	s.Opener = outside{s, []string{upper, work}}
+	return openDetached(op, s, opts)
 }
 
 // outside is the opener of a stack and of directories that do not belong to it.
@@ -147,10 +151,12 @@ func (o outside) detached(path string) (f *os.File, ok bool, err error) {
 // no namespace. It does so in a mount namespace that lives only for this: nobody
 // else ever sees the mount, and a kill at any moment leaves neither a mount nor
 // a temporary directory.
-func openDetached(op string, opener diff.Opener, opts Options) (t *Tree, err error) {
+//
+// The directories in opts are opened as s says, and show the owners that it says.
+func openDetached(op string, s diff.Stack, opts Options) (t *Tree, err error) {
 	err = InOwnNamespace(op, func() error {
 		// Opened here, since a layer must be in the mounter's namespace.
-		fds := layerFDs{opener: opener}
+		fds := layerFDs{opener: s.Opener, mapper: mapper{owners: s.Owners}}
 		defer fds.close()
 		for _, upper := range []bool{false, true} {
 			if err := opts.byDescriptors(&fds, upper); err != nil {
@@ -162,12 +168,12 @@ func openDetached(op string, opener diff.Opener, opts Options) (t *Tree, err err
 			return err
 		}
 		if len(opts.Lower) == 1 && len(opts.Data) == 0 && opts.Upper == "" {
-			empty, err := mountEmpty(point)
+			empty, err := mountEmpty(point, opts.Lower[0])
 			if err != nil {
 				return err
 			}
 			defer empty.Close()
-			opts.Lower = append(opts.Lower, fdPath(int(empty.Fd())))
+			opts.Lower = []string{fdPath(int(empty.Fd())), opts.Lower[0]}
 		}
 		mount := opts.mount
 		if !fitsPage(opts) {
@@ -197,17 +203,6 @@ func tooOld(op string, o Options, err error) error {
 		reason += "; userxattr came with Linux 5.11"
 	}
 	return &diff.UnsupportedError{Op: op, Reason: reason + "; overlaydiff probe says what this one can do"}
-}
-
-// mountEmpty opens an empty directory that lies below a single layer, since the
-// kernel wants two: the root of a tmpfs, mounted at point. A temporary directory
-// would not do: once it is removed, reading the merged root fails with ENOENT.
-func mountEmpty(point string) (*os.File, error) {
-	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
-		return nil, mountError("mount an empty layer", err)
-	}
-	return openIn(nil, point)
 }
 
 // loadedDefaults returns the parameters of the overlay module, loaded if need

@@ -15,6 +15,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/internal/witness"
 )
 
 // way is a way to a directory. It can be gone any number of times; it holds nothing open.
@@ -111,8 +112,10 @@ type proven struct {
 
 // known is a directory that was found.
 type known struct {
-	way way
-	id  sys.Identity
+	way    way
+	id     sys.Identity
+	owners []witness.Owner // as stored there and as the mount shows them
+	copied witness.Owner   // as of [witness.Layer]
 }
 
 // Open implements [diff.Opener].

@@ -30,18 +30,35 @@ func (e *walk) descend(n node, name string, out *items) {
 	out.Child(child)
 }
 
+// was returns the inode of the old tree as one of the new tree, of which it has the
+// number if there is a proof.
+func (e *walk) was(from, to *inode.Ref) diff.Inode {
+	id := diff.Inode{Dev: from.Stat.Dev, Ino: from.Stat.Ino}
+	switch {
+	case to == nil, e.proof == ProofNone:
+	case e.proof == ProofSnapshot && (from.Stat.Dev != e.devices[0] || to.Stat.Dev != e.devices[1]):
+	default:
+		id.Dev = to.Stat.Dev // the numbers are those of one file system
+	}
+	return id
+}
+
 // carry returns what it takes to carry an entry elsewhere, nil if it is not to be.
-func carry(want *diff.Want, change *diff.Change, from, to *inode.Ref, descended bool) *inode.Carried {
-	if !inode.Wants(want, change, to, descended, false) {
+func (e *walk) carry(change *diff.Change, from, to *inode.Ref, descended bool) *inode.Carried {
+	wanted := inode.Wanted{Change: change, From: from, To: to, Descended: descended}
+	if from != nil {
+		wanted.Was = e.was(from, to)
+	}
+	c := wanted.Carried(e.want)
+	if c == nil {
 		*change = diff.Change{}
 		return nil
 	}
-	c := &inode.Carried{}
 	if to == nil {
 		return c
 	}
 	change.Entry = to.Entry() // also if nothing changed
-	c.Payload = &inode.Payload{Ref: *to}
+	c.Payload = &inode.Payload{Ref: *to, PastSize: e.overlay}
 	if from != nil && from.IsDir() && to.IsDir() && change.What&diff.WhatXattrs != 0 {
 		c.Old = &inode.Payload{Ref: *from}
 	}

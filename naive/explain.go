@@ -54,7 +54,7 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	}
 	for _, f := range []*found{&v.old, &v.new} {
 		if err := f.next(name); err != nil {
-			return nil, nil, err
+			return nil, nil, v.walk.refusal(err)
 		}
 	}
 	return v.old.ref, v.new.ref, nil
@@ -84,7 +84,7 @@ func (f *found) next(name string) error {
 // Compare implements [inode.Views].
 func (v *explaining) Compare() (inode.Pair, diff.What, error) {
 	pair := v.walk.pair(v.ctx, v.old.ref, v.new.ref)
-	if v.old.ref.Same(v.new.ref) {
+	if v.old.ref.Equal(v.new.ref) {
 		return pair, 0, nil
 	}
 	what, err := pair.Compare()

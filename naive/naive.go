@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -30,6 +31,10 @@ type Tree struct {
 	FD     int
 	Closer io.Closer
 	Name   string
+	// Names is the descriptor of the upper directory of the overlay that the tree is,
+	// 0 if there is none: names in it are looked up in the tree although no listing has
+	// them, since overlayfs leaves out those that it can't look up.
+	Names int
 }
 
 // Proof says what counts as proof that two names are one unmodified inode,
@@ -103,6 +108,9 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 			}
 		}
 		root := node{old: pool.Root(e.old.FD, e.old.Name), new: pool.Root(e.new.FD, e.new.Name)}
+		if e.new.Names > 0 {
+			root.names = pool.Root(e.new.Names, "upper directory")
+		}
 		w := &walk{Engine: e, opts: opts, want: want, links: numbers(want)}
 		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
 	}
@@ -122,6 +130,7 @@ type node struct {
 	at       *inode.Path
 	path     string // at as a string, while the node is expanded
 	old, new *fswalk.Dir
+	names    *fswalk.Dir // has more names to look up; nil: none
 	// same: they are one directory of the layers, by the listing alone, so nothing
 	// of it is in the upper layer. Its inode number was not asked for.
 	same bool
@@ -132,13 +141,19 @@ type node struct {
 type items = fswalk.Items[node, inode.Found]
 
 // entry is one name as the old and the new directory list it; nil: not at all.
-type entry struct{ old, new *sys.Dirent }
+type entry struct {
+	old, new *sys.Dirent
+	more     *sys.Dirent // as the node's names have it; nil: not at all
+}
 
 func (e entry) name() string {
-	if e.old != nil {
+	switch {
+	case e.old != nil:
 		return e.old.Name
+	case e.new != nil:
+		return e.new.Name
 	}
-	return e.new.Name
+	return e.more.Name
 }
 
 // expand compares what two directories have.
@@ -146,18 +161,19 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	entries, err := n.some, error(nil)
 	if entries == nil {
-		entries, err = n.list(ctx)
+		entries, err = e.list(ctx, n)
 	}
 	if inode.Vanished(err) && n.path != "/" {
 		out.Value(inode.Race(n.path))
 		return nil
 	}
 	if err != nil {
-		return err
+		return inode.Fail(out, n.path, e.refusal(err))
 	}
 	if len(entries) > fswalk.Share {
 		for part := range slices.Chunk(entries, fswalk.Share) {
-			out.Child(node{at: n.at, old: n.old, new: n.new, same: n.same, some: part})
+			n.some = part
+			out.Child(n)
 		}
 		return nil
 	}
@@ -180,7 +196,7 @@ func (e *walk) expand(ctx context.Context, n node, out *items) error {
 			absent = append(absent, entry.name())
 		}
 	}
-	return n.reportAbsent(ctx, absent, out)
+	return e.reportAbsent(ctx, n, absent, out)
 }
 
 // listedSame reports whether an entry is known to be one inode in both trees by the
@@ -236,7 +252,7 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		return change, nil, nil, err
 	}
 	change, err = inode.Classify(path, from, to, func() (diff.What, error) {
-		if from.Same(to) || v.walk.opts.Content != diff.ContentAlways && v.walk.proven(from, to) {
+		if from.Equal(to) || v.walk.opts.Content != diff.ContentAlways && v.walk.proven(from, to) {
 			return 0, nil
 		}
 		return v.walk.pair(v.ctx, from, to).Compare()
@@ -246,9 +262,12 @@ func (v *visit) compare(path string) (change diff.Change, carried *inode.Carried
 		if from != nil && from.IsDir() {
 			child.old = from.Child()
 		}
+		if m := v.entry.more; m != nil && m.Type == sys.TypeDir {
+			child.names = v.node.names.Child(m.Name, 0, 0)
+		}
 	}
 	if err == nil && v.walk.want != nil {
-		carried = carry(v.walk.want, &change, from, to, child != nil)
+		carried = v.walk.carry(&change, from, to, child != nil)
 	}
 	return change, carried, child, err
 }
@@ -261,26 +280,40 @@ func (e *walk) pair(ctx context.Context, from, to *inode.Ref) inode.Pair {
 }
 
 // lookup returns what a listed name leads to, nil if nothing.
+// An overlay's listing may lack names at which the lookup fails (ovl_cache_update of
+// Linux 6.18 takes them for whiteouts), so there a name that the other tree lists is
+// looked up as well.
 func (v *visit) lookup(dir *fswalk.Dir, listed *sys.Dirent) (*inode.Ref, error) {
-	if listed == nil {
+	if dir == nil || listed == nil && !v.walk.overlay {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}
-	ref := &inode.Ref{Dir: dir, Name: listed.Name}
-	err := dir.Stat(listed.Name, sys.StatAll, &ref.Stat)
-	if errors.Is(err, fs.ErrNotExist) {
-		v.absent = true
+	ref := &inode.Ref{Dir: dir, Name: v.name()}
+	switch err := dir.Stat(ref.Name, sys.StatAll, &ref.Stat); {
+	case err == nil:
+		return ref, nil
+	case errors.Is(err, fs.ErrNotExist), listed == nil && errors.Is(err, syscall.ENAMETOOLONG):
+		v.absent = v.absent || listed != nil
 		return nil, nil //nolint:nilnil // as above
+	default:
+		return nil, v.walk.refusal(err)
 	}
-	return ref, err
+}
+
+// refusal is [inode.Refusal] where there is an overlay.
+func (e *Engine) refusal(err error) error {
+	if e.overlay {
+		return inode.Refusal(err)
+	}
+	return err
 }
 
 // proven reports whether both names are known to lead to one unmodified inode.
 func (e *Engine) proven(from, to *inode.Ref) bool {
-	if from.Same(to) {
+	if from.Equal(to) {
 		return true
 	}
 	a, b := from.Stat, to.Stat
-	a.Dev, b.Dev = 0, 0 // each tree has its own
+	a.Dev, b.Dev, a.Mount, b.Mount = 0, 0, 0, 0 // each tree has its own
 	switch e.proof {
 	case ProofInode, ProofListedOnce, ProofListed:
 		return a == b && !from.IsDir() && a.Nlink == 1
@@ -295,78 +328,6 @@ func (e *Engine) proven(from, to *inode.Ref) bool {
 // are where the roots are, not on what is mounted inside.
 func (e *Engine) shares(from, to *inode.Ref) bool {
 	return e.extents && from.Stat.Dev == e.devices[0] && to.Stat.Dev == e.devices[1]
-}
-
-// reportAbsent tells names that vanished from those that overlayfs lists but
-// has not: it passes the listing of a directory that only one layer has through
-// as it is, whiteouts included.
-func (n node) reportAbsent(ctx context.Context, absent []string, out *items) error {
-	if len(absent) == 0 {
-		return nil
-	}
-	listed := map[string]bool{}
-	entries, err := n.list(ctx)
-	if err != nil && !inode.Vanished(err) {
-		return err
-	}
-	for _, e := range entries {
-		listed[e.name()] = true
-	}
-	for _, name := range absent {
-		if !listed[name] {
-			out.Value(inode.Race(diff.Join(n.path, name)))
-		}
-	}
-	return nil
-}
-
-// list returns what is in both directories, in order.
-func (n node) list(ctx context.Context) ([]entry, error) {
-	if n.same {
-		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
-			return nil, err
-		}
-	}
-	var a, b []sys.Dirent
-	var err error
-	if n.old != nil {
-		if a, err = n.old.List(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if b, err = n.new.List(ctx); err != nil {
-		return nil, err
-	}
-	entries := make([]entry, 0, max(len(a), len(b)))
-	for len(a)+len(b) > 0 {
-		var e entry
-		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
-			e.old = &a[0]
-		}
-		if len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name {
-			e.new = &b[0]
-		}
-		if e.old != nil {
-			a = a[1:]
-		}
-		if e.new != nil {
-			b = b[1:]
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-// identify tells a directory, by its descriptor, which inode it is.
-func identify(d *fswalk.Dir) error {
-	return d.Use(func(fd int) error {
-		var st sys.Stat
-		err := sys.StatAt(fd, "", sys.StatInode, &st)
-		if err == nil {
-			d.Identify(st.Dev, st.Ino)
-		}
-		return d.Wrap("statx", "", err)
-	})
 }
 
 var _ diff.Carrier = (*Engine)(nil)

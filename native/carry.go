@@ -3,15 +3,19 @@ package native
 import (
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // carry notes what it takes to carry an entry elsewhere, if it is to be.
 func (w *walk) carry(n *node, at place, from, to *object, f *found) {
-	if !inode.Wants(w.want, &f.change, to.ref(), f.child != nil, n.hides) {
+	wanted := inode.Wanted{Change: &f.change, From: from.ref(), To: to.ref(), Descended: f.child != nil, Hides: n.hides}
+	if from != nil {
+		wanted.Was = from.meta.Entry().Inode
+	}
+	if f.carried = wanted.Carried(w.want); f.carried == nil {
 		f.change = diff.Change{}
 		return
 	}
-	f.carried = &inode.Carried{}
 	if to == nil {
 		return
 	}
@@ -59,10 +63,10 @@ func (p *payload) Again() (diff.Entry, diff.Payload, error) {
 		return p.Payload.Again()
 	}
 	l := lookup{resolver: &p.walk.resolver}
-	var a attempt
+	var a inode.Attempt
 	var o *object
 	var err error
-	for again := true; again; again = a.again(err) {
+	for again := true; again; again = a.Again(err) {
 		l.reset()
 		o, err = l.resolve(p.at.parent, p.at.name, !p.at.inOld)
 	}
@@ -73,6 +77,21 @@ func (p *payload) Again() (diff.Entry, diff.Payload, error) {
 		return diff.Entry{}, nil, diff.ErrRaced
 	}
 	return o.meta.Entry(), p.walk.payload(p.at, o), nil
+}
+
+// Attributes implements [diff.Payload]. What would keep overlayfs itself from changing
+// the file it writes down beside it (fs/overlayfs/util.c, ovl_set_protattr, 5.15).
+func (p *payload) Attributes() (string, error) {
+	letters, err := p.Payload.Attributes()
+	if err != nil {
+		return "", err
+	}
+	err = p.Ref.Dir.Use(func(fd int) error {
+		value, _, err := sys.FindXattr(fd, p.Ref.Name, p.walk.marks.Protattr)
+		letters += string(value)
+		return p.Ref.Dir.WrapXattr(p.walk.marks.Protattr, p.Ref.Name, err)
+	})
+	return letters, inode.Raced(err)
 }
 
 // Open implements [diff.Payload].

@@ -14,9 +14,10 @@
 // such a mark is first met.
 //
 // [Open] refuses, with an error that matches [diff.ErrUnsupported] and says
-// why, a stack that it can't read rightly. A mark that the kernel would refuse
-// to follow ends the walk with a [MarkError]: the name can't be seen through
-// the mount either.
+// why, a stack that it can't read rightly. A name that the kernel would refuse to
+// look up is a [diff.UnreadableError], with a [MarkError] if a mark is the reason: the
+// name can't be seen through the mount either. Names that both views show alike, and
+// of which the upper layer has nothing, are not looked at.
 //
 // Layers may be written by hostile programs: symbolic links are never followed,
 // redirects can't leave their layer, and names lead from directory descriptor

@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,14 +26,11 @@ func (e *Engine) Explain(ctx context.Context, path string, opts diff.Options) (x
 	}
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
-	var a attempt
-	for again := true; again; again = a.again(err) {
+	var a inode.Attempt
+	for again := true; again; again = a.Again(err) {
 		if err = ctx.Err(); err == nil {
 			x, err = e.explain(ctx, pool, path, opts)
 		}
-	}
-	if isMark(err) {
-		return x, fmt.Errorf("explain %s: %w", diff.QuotePath(path), err)
 	}
 	return x, inode.Settle("explain", path, a.Raced, err, opts)
 }
@@ -85,12 +81,15 @@ func (v *explaining) Next(name string) (*inode.Ref, *inode.Ref, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	v.parent, v.node = v.node, node{}
+	v.parent, v.node = v.node, node{shown: v.node.shown}
 	if from != nil {
 		v.node.old = from.dirs.lowers
 	}
 	if to != nil {
 		v.node.new = to.dirs
+		if to.meta.IsDir() {
+			v.node.shown = v.node.shown.and(to)
+		}
 	}
 	v.found = append(v.found, both{from, to})
 	return from.ref(), to.ref(), nil
@@ -106,11 +105,11 @@ func entryName(s string) name { return name{name: s, inUpper: true} }
 // root is the roots as entries of the views.
 func (v *explaining) root() (*inode.Ref, *inode.Ref, error) {
 	v.lookup = v.newLookup()
-	upper, err := rootRef(v.walk.roots[0].dir)
+	upper, err := v.walk.root(0)
 	if err != nil {
 		return nil, nil, err
 	}
-	lower, err := rootRef(v.walk.roots[1].dir)
+	lower, err := v.walk.root(1)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,9 +120,10 @@ func (v *explaining) root() (*inode.Ref, *inode.Ref, error) {
 	return lower, upper, nil
 }
 
-func rootRef(dir *fswalk.Dir) (*inode.Ref, error) {
-	r := &inode.Ref{Dir: dir}
-	return r, dir.Stat("", sys.StatAll, &r.Stat)
+// root returns the root of a layer.
+func (w *walk) root(layer int) (*inode.Ref, error) {
+	r := &inode.Ref{Dir: w.roots[layer].dir, Lens: w.layers[layer].lens}
+	return r, r.Reload()
 }
 
 // Compare implements [inode.Views].
@@ -178,7 +178,7 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 	case asked:
 		level, dir = s.level, s.child()
 	case len(v.names) == 0:
-		r, err := rootRef(root)
+		r, err := v.walk.root(layer)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +192,7 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 	if names[0] == "" {
 		names, dir = names[1:], root
 	}
-	at, err := v.peek(root, dir, append(names, v.names[level+1:]...))
+	at, err := v.peek(layer, dir, append(names, v.names[level+1:]...))
 	if err == nil {
 		at.HiddenBy = &diff.Hider{Kind: kindOf(by.layer), Number: by.layer, At: by.within(v.walk.roots[by.layer].dir), Has: by.has()}
 	}
@@ -200,14 +200,14 @@ func (v *explaining) place(inNew bool, layer int) (*diff.Place, error) {
 }
 
 // peek tells what is there that no lookup came to.
-func (v *explaining) peek(root, dir *fswalk.Dir, names []string) (*diff.Place, error) {
+func (v *explaining) peek(layer int, dir *fswalk.Dir, names []string) (*diff.Place, error) {
 	for {
-		p, err := v.lookup.probe(dir, names[0])
+		p, err := v.lookup.probe(layer, dir, names[0])
 		if err != nil {
 			return nil, err
 		}
 		if names = names[1:]; len(names) == 0 || p.absent || p.whiteout || !p.ref.IsDir() {
-			return p.place(root), nil
+			return p.place(v.walk.roots[layer].dir), nil
 		}
 		dir = p.child()
 	}
@@ -243,7 +243,7 @@ func (v *explaining) indexed() (*diff.Place, error) {
 	if o == nil || o.meta.Dir != index {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
-	p, err := v.lookup.probe(index, o.meta.Name)
+	p, err := v.lookup.probe(0, index, o.meta.Name)
 	if err != nil {
 		return nil, err
 	}

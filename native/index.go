@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -20,31 +21,32 @@ import (
 // index is the inode index of a work directory, as it was when it was opened.
 // With index=on, a lower inode that has an entry here is shown as that entry at
 // every name that it has in the lower layers and that the upper does not hide:
-// also at names of which the upper knows nothing.
+// also at names of which the upper knows nothing. An entry that is no such inode
+// makes those names unreadable.
 type index struct {
 	fd   int
 	path string
 	// names has the entries by the handle of the lower inode: several where
 	// file systems have inodes with equal handles (fresh ones of btrfs do).
 	names map[sys.Handle][]indexEntry
-	// hidden is how many names the indexed inodes have at most that the upper
-	// layer does not name; unknown if an entry doesn't tell.
-	hidden int
-	// fileSystems has the UUID of each layer's file system, by layer, where
-	// the layers are on several: handles mean something within one only.
-	fileSystems map[int][16]byte
+	// links is how many names the indexed inodes have in the lower layers, at most.
+	// It is counted there: what overlay.nlink says of an entry may be made up.
+	// unknown if the inodes can't be opened by their handles.
+	links int
+	// single: one of them may have a single name.
+	single bool
 }
 
 const unknown = -1
 
 type indexEntry struct {
-	name       string
-	fileSystem [16]byte
+	name   string
+	origin whiteout.Origin
 }
 
 // openIndex reads the index of the work directory. nil means that nothing is
 // indexed.
-func openIndex(ctx context.Context, s diff.Stack, marks *whiteout.Namespace, layers []layer) (*index, error) {
+func openIndex(ctx context.Context, s diff.Stack, layers []layer) (*index, error) {
 	if s.Work == "" {
 		return nil, refuse("index=on, and the work directory with the index is not known; name it (--work)")
 	}
@@ -62,8 +64,8 @@ func openIndex(ctx context.Context, s diff.Stack, marks *whiteout.Namespace, lay
 		return nil, fmt.Errorf("open the inode index: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
 	x := &index{fd: fd, path: path, names: map[sys.Handle][]indexEntry{}}
-	if err = x.read(ctx, marks); err == nil && len(x.names) > 0 {
-		err = x.identify(layers)
+	if err = x.read(ctx, s.Features, layers); err == nil && len(x.names) > 0 {
+		err = distinguishable(layers)
 	}
 	if err != nil || len(x.names) == 0 {
 		sys.Close(fd)
@@ -72,9 +74,9 @@ func openIndex(ctx context.Context, s diff.Stack, marks *whiteout.Namespace, lay
 	return x, nil
 }
 
-// read lists the entries that stand for inodes: not the directories and
-// whiteouts which nfs_export=on adds, nor temporary files.
-func (x *index) read(ctx context.Context, marks *whiteout.Namespace) error {
+// read lists the entries, but no temporary files. Directories count where one is looked
+// up with nfs_export=on, and where a file is, whose entry they can't be.
+func (x *index) read(ctx context.Context, f diff.Features, layers []layer) error {
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
 	dir := pool.Root(x.fd, x.path)
@@ -87,85 +89,79 @@ func (x *index) read(ctx context.Context, marks *whiteout.Namespace) error {
 			return err
 		}
 		origin, err := whiteout.ParseIndexName(e.Name)
-		if err != nil {
+		if err != nil || origin.Upper {
 			continue
 		}
-		var st sys.Stat
-		if err := dir.Stat(e.Name, sys.StatAll, &st); err != nil {
-			if inode.Vanished(err) {
-				continue
-			}
-			return err
+		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin})
+		if x.links != unknown {
+			x.count(origin, f, layers)
 		}
-		if st.Format() == sys.Directory || whiteout.IsDevice(&st) {
-			continue
-		}
-		value, _, err := sys.GetXattr(x.fd, e.Name, marks.Nlink)
-		if inode.Vanished(err) {
-			continue
-		}
-		if err != nil {
-			return dir.WrapXattr(marks.Nlink, e.Name, err)
-		}
-		x.names[origin.Handle] = append(x.names[origin.Handle], indexEntry{e.Name, origin.FileSystem})
-		x.count(value)
 	}
 	return nil
 }
 
-// count adds to hidden what an entry's link count says. Of the inode's links
-// one is the entry and the others are names in the upper layer.
-func (x *index) count(nlink []byte) {
-	n, ok := whiteout.ParseNlink(nlink)
+// count adds the names of an indexed inode to links.
+func (x *index) count(origin whiteout.Origin, f diff.Features, layers []layer) {
+	st, err := statOrigin(origin, layers)
 	switch {
-	case x.hidden == unknown:
-	case !ok:
-		x.hidden = unknown
+	case errors.Is(err, syscall.ESTALE):
+	case err != nil:
+		x.links, x.single = unknown, true
+	case st.Format() == sys.Directory && f.NFSExport:
+		x.links++
+	case st.Format() == sys.Directory:
 	default:
-		x.hidden += max(n+1, 0)
+		x.links += int(st.Nlink)
+		x.single = x.single || st.Nlink < 2
 	}
 }
 
-// identify learns the file systems of the lower layers if they differ.
-func (x *index) identify(layers []layer) error {
-	var first sys.Stat
-	several := false
+// statOrigin opens the inode of a handle in the lower layers' file systems and returns
+// what stat says of it. ESTALE: it is in none of them.
+func statOrigin(origin whiteout.Origin, layers []layer) (st sys.Stat, err error) {
 	for i, l := range layers[1:] {
-		var st sys.Stat
-		if err := sys.StatAt(l.tree.FD(), "", sys.StatInode, &st); err != nil {
-			return &fs.PathError{Op: "statx", Path: l.path, Err: err}
+		asked := func(other layer) bool { return other.device == l.device }
+		if !l.mayHave(origin) || slices.ContainsFunc(layers[1:i+1], asked) {
+			continue
 		}
-		if i == 0 {
-			first = st
+		fd, err := sys.OpenHandle(l.tree.FD(), origin.Handle)
+		if errors.Is(err, syscall.ESTALE) {
+			continue
 		}
-		several = several || st.Dev != first.Dev
+		if err == nil {
+			err = sys.StatAt(fd, "", sys.StatAll, &st)
+			sys.Close(fd)
+		}
+		if err != nil {
+			return st, &fs.PathError{Op: "open_by_handle_at", Path: l.path, Err: err}
+		}
+		return st, nil
 	}
-	if !several {
-		return nil
-	}
-	x.fileSystems = map[int][16]byte{}
-	for i, l := range layers[1:] {
-		id, ok := sys.FileSystemID(l.tree.FD())
-		if !ok {
+	return st, syscall.ESTALE
+}
+
+// distinguishable refuses layers on several file systems of which one does not tell
+// which it is: a handle means something within one only.
+func distinguishable(layers []layer) error {
+	for _, l := range layers[1:] {
+		if l.device != layers[1].device && !l.identified {
 			return refuse("index=on over lower layers on several file systems, and that of %s does not tell which it is", diff.QuotePath(l.path))
 		}
-		x.fileSystems[i+1] = id
+		if l.device != layers[1].device && !layers[1].identified {
+			return refuse("index=on over lower layers on several file systems, and that of %s does not tell which it is", diff.QuotePath(layers[1].path))
+		}
 	}
 	return nil
 }
 
 // find returns the entry of a lower inode, "" if it has none.
-func (x *index) find(layer int, ref *inode.Ref) (string, error) {
-	h, err := handle(ref)
-	if err != nil {
-		return "", err
-	}
+func (x *index) find(l layer, h sys.Handle) string {
 	for _, e := range x.names[h] {
-		if x.fileSystems == nil || e.fileSystem == [16]byte{} || e.fileSystem == x.fileSystems[layer] {
-			return e.name, nil
+		if l.mayHave(e.origin) {
+			return e.name
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // handle returns the file handle of an inode, a zero one if its file system
@@ -188,7 +184,8 @@ type search struct {
 	dir *fswalk.Dir
 
 	mu    sync.Mutex
-	found map[string]struct{} // names in lower layers that show an indexed inode
+	found map[string]struct{} // names of indexed inodes in lower layers, hidden or not
+	above map[string]struct{} // the directories above them
 }
 
 // goesOn reports whether there may be names that were not found yet. Then no
@@ -199,51 +196,206 @@ func (s *search) goesOn() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.hidden == unknown || len(s.found) < s.hidden
+	return s.links == unknown || len(s.found) < s.links
 }
 
-// substitute returns the index entry that is shown in place of h, which a lower
-// layer has and the upper does not; nil if there is none.
-func (l *lookup) substitute(h *hit) (*hit, error) {
-	s := l.search
-	if s == nil || h.ref.IsDir() || h.ref.Stat.Nlink < 2 && !l.features.NFSExport {
-		return nil, nil //nolint:nilnil // none is an answer
+// sees notes that h is a name of an indexed inode.
+func (s *search) sees(ref *inode.Ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path := ref.Dir.DisplayPath(ref.Name)
+	if _, known := s.found[path]; known {
+		return
 	}
-	name, err := s.find(h.layer, &h.ref)
-	if err != nil || name == "" {
-		return nil, err
+	s.found[path] = struct{}{}
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if _, known := s.above[dir]; known {
+			return
+		}
+		s.above[dir] = struct{}{}
+		if dir == filepath.Dir(dir) {
+			return
+		}
 	}
-	p, err := l.probe(s.dir, name)
-	if err != nil || p.absent || p.whiteout {
-		return nil, err
+}
+
+// isAbove reports whether an indexed inode was found below one of these directories: by
+// redirects, they may be shown at several places.
+func (s *search) isAbove(lowers []part) bool {
+	if s == nil {
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.found[h.ref.Dir.DisplayPath(h.ref.Name)] = struct{}{}
+	return slices.ContainsFunc(lowers, func(p part) bool {
+		_, is := s.above[filepath.Clean(p.dir.DisplayPath(""))]
+		return is
+	})
+}
+
+// old notes what the old view shows at a name, whatever the new one does: the name
+// need not be looked for any more.
+func (l *lookup) old(o *object) error {
+	if l.search == nil || o == nil || !l.search.goesOn() {
+		return nil
+	}
+	_, err := l.entryOf(o.meta, o.layer)
+	return err
+}
+
+// entryOf returns the name of the index entry of what a lower layer has, "" if there is
+// none.
+func (l *lookup) entryOf(ref *inode.Ref, layer int) (string, error) {
+	if !l.features.NFSExport && ref.IsDir() || !l.search.single && ref.Stat.Nlink < 2 && !ref.IsDir() {
+		return "", nil
+	}
+	h, err := handle(ref)
+	if err != nil {
+		return "", err
+	}
+	name := l.search.find(l.layers[layer], h)
+	if name != "" {
+		l.search.sees(ref)
+	}
+	return name, nil
+}
+
+// indexed does what the kernel's ovl_lookup_index does (Linux 6.18): it returns the
+// index entry that is shown where the upper layer has nothing, nil if there is none, and
+// fails where an entry can't be that of what was found. checked: of an upper directory,
+// that hits[0] is what it was copied up from.
+func (l *lookup) indexed(up *hit, hits []*hit) (*hit, error) {
+	var name string
+	var format uint32
+	var err error
+	switch {
+	case up != nil && !up.ref.IsDir():
+		name, format, err = l.entryOfOrigin(up)
+	case len(hits) > 0:
+		format = hits[0].ref.Stat.Format()
+		name, err = l.entryOf(&hits[0].ref, hits[0].layer)
+	}
+	if err != nil || name == "" {
+		return nil, err
+	}
+	p, err := l.probe(0, l.search.dir, name)
+	if err != nil || p.absent {
+		return nil, err
+	}
+	of := up
+	if of == nil {
+		of = hits[0]
+	}
+	bad := func(reason string) error {
+		return markError(&of.ref, l.marks.Origin, "its entry in the index, "+p.ref.Dir.DisplayPath(name)+", "+reason, syscall.EIO)
+	}
+	switch {
+	case whiteout.IsDevice(&p.ref.Stat):
+		return nil, bad("says that it was deleted")
+	case p.ref.Stat.Format() != format:
+		return nil, bad("is of another type")
+	case format == sys.Directory && up == nil:
+		return nil, bad("says that it is shown elsewhere")
+	case format == sys.Directory:
+		up.indexed = true
+		same, err := l.pointsTo(&p.ref, up)
+		if err == nil && !same {
+			err = bad("is that of another upper directory")
+		}
+		return nil, err
+	case up != nil:
+		return nil, nil //nolint:nilnil // the upper layer's entry is shown, be it the same inode or not
+	}
 	entry := l.hit(p, 0)
 	// Its names may be the lower inode's only, which its own count leaves out.
-	entry.ref.Stat.Nlink = max(entry.ref.Stat.Nlink, h.ref.Stat.Nlink)
+	entry.ref.Stat.Nlink = max(entry.ref.Stat.Nlink, hits[0].ref.Stat.Nlink)
 	return entry, nil
 }
 
-// matchesOrigin reports whether h is what up was copied up from, as far as up
-// tells.
-func (l *lookup) matchesOrigin(up, h *hit) (bool, error) {
+// entryOfOrigin returns the name of the index entry, and the type, of what up was copied
+// up from, if that is known.
+func (l *lookup) entryOfOrigin(up *hit) (name string, format uint32, err error) {
+	origin, _, ok, err := l.origin(&up.ref, l.marks.Origin)
+	if err != nil || !ok || origin.Upper || l.search.names[origin.Handle] == nil {
+		return "", 0, err
+	}
+	st, ok := l.copiedFrom(origin, up)
+	if !ok {
+		return "", 0, nil
+	}
+	for i, layer := range l.layers {
+		if i > 0 && layer.mayHave(origin) {
+			if name = l.search.find(layer, origin.Handle); name != "" {
+				return name, st.Format(), nil
+			}
+		}
+	}
+	return "", 0, nil
+}
+
+// copiedFrom returns what stat says of up's origin; false if that leads nowhere or to
+// another type of inode, which the kernel takes for an unknown origin
+// (ovl_check_origin).
+func (l *lookup) copiedFrom(origin whiteout.Origin, up *hit) (sys.Stat, bool) {
+	st, err := statOrigin(origin, l.layers)
+	return st, err == nil && st.Format() == up.ref.Stat.Format()
+}
+
+// pointsTo reports whether the index entry of a directory is that of the upper
+// directory up.
+func (l *lookup) pointsTo(entry *inode.Ref, up *hit) (bool, error) {
+	upper, _, ok, err := l.origin(entry, l.marks.Upper)
+	if err != nil || !ok || !upper.Upper || !l.layers[0].mayHave(upper) {
+		return false, err
+	}
+	h, err := handle(&up.ref)
+	return h == upper.Handle, err
+}
+
+// origin reads a handle that is stored as an attribute. said: there is one, be it
+// malformed.
+func (l *lookup) origin(ref *inode.Ref, attr string) (origin whiteout.Origin, said, ok bool, err error) {
 	var value []byte
-	var said bool
-	err := up.ref.Dir.Use(func(fd int) (err error) {
-		value, said, err = sys.GetXattr(fd, up.ref.Name, l.marks.Origin)
-		return up.ref.Dir.WrapXattr(l.marks.Origin, up.ref.Name, err)
+	err = ref.Dir.Use(func(fd int) (err error) {
+		value, said, err = sys.GetXattr(fd, ref.Name, attr)
+		return ref.Dir.WrapXattr(attr, ref.Name, err)
 	})
+	if err != nil || !said {
+		return origin, said, false, err
+	}
+	origin, malformed := whiteout.ParseOrigin(value)
+	return origin, said, malformed == nil, nil
+}
+
+// belongs reports whether the topmost lower entry h is what the upper entry up
+// goes with. Where the kernel checks the origin, an offline change of the lower
+// layer makes a directory stand alone and a metacopy file an error. A directory that
+// has no origin gets one on lookup; a malformed one is the wrong one. Of a file, an
+// origin that leads nowhere is none.
+func (l *lookup) belongs(up, h *hit) (bool, error) {
+	isDir := up.ref.IsDir()
+	if isDir && !l.features.NFSExport || !isDir && !l.features.Index {
+		return true, nil
+	}
+	origin, said, ok, err := l.origin(&up.ref, l.marks.Origin)
 	if err != nil {
 		return false, err
 	}
-	origin, err := whiteout.ParseOrigin(value)
-	if err != nil {
-		// To a directory that has none, the kernel adds it on lookup. One that
-		// can't be read is none of a file, and the wrong one of a directory.
-		return !up.ref.IsDir() || !said, nil //nolint:nilerr // as said
+	if !ok {
+		return !isDir || !said, nil
+	}
+	if !isDir {
+		if _, ok := l.copiedFrom(origin, up); !ok {
+			return true, nil
+		}
 	}
 	got, err := handle(&h.ref)
-	return got == origin.Handle, err
+	if err != nil {
+		return false, err
+	}
+	same := got == origin.Handle && !origin.Upper && l.layers[h.layer].mayHave(origin)
+	if !same && !isDir {
+		err = markError(&up.ref, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
+	}
+	return same, err
 }

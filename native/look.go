@@ -2,7 +2,6 @@ package native
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -18,15 +17,12 @@ func (e *Engine) Look(ctx context.Context, path string, opts diff.Options, use f
 	}
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
-	var a attempt
+	var a inode.Attempt
 	var from, to *diff.Seen
-	for again := true; again; again = a.again(err) {
+	for again := true; again; again = a.Again(err) {
 		if err = ctx.Err(); err == nil {
 			from, to, err = e.look(ctx, pool, path, opts)
 		}
-	}
-	if isMark(err) {
-		return fmt.Errorf("look at %s: %w", diff.QuotePath(path), err)
 	}
 	if err := inode.Settle("look at", path, a.Raced, err, opts); err != nil {
 		return err

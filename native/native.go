@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -24,12 +25,7 @@ type Engine struct {
 	index    *index  // nil: no index, or nothing in it
 	marks    *whiteout.Namespace
 	features diff.Features
-}
-
-// layer is an opened layer directory.
-type layer struct {
-	tree *mountutil.Tree
-	path string
+	traps    map[diff.Inode]struct{}
 }
 
 // Open opens the layers of a stack. Directories that are mounted inside a layer
@@ -56,14 +52,15 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 			if err != nil {
 				return err
 			}
+			l.uuidOff = s.Features.UUIDOff
 			*list = append(*list, l)
 		}
 		return nil
 	}
 	tree, err := openUpper(s, &mounts)
 	if err == nil {
-		e.layers = append(e.layers, layer{tree, s.Upper})
-		err = e.layers[0].check()
+		e.layers = append(e.layers, layer{tree: tree, path: s.Upper, uuidOff: s.Features.UUIDOff})
+		err = e.layers[0].look()
 	}
 	if err == nil {
 		err = add(&e.layers, "lower", s.Lower...)
@@ -72,33 +69,15 @@ func (e *Engine) open(ctx context.Context, s diff.Stack) error {
 		err = add(&e.data, "data-only lower", s.Data...)
 	}
 	if err == nil && s.Features.Index {
-		e.index, err = openIndex(ctx, s, e.marks, e.layers)
+		e.index, err = openIndex(ctx, s, e.layers)
+	}
+	for i := 0; err == nil && i < len(e.layers); i++ {
+		e.layers[i].lens, err = lensOf(s, e.layers[i])
+	}
+	if err == nil {
+		e.setTraps(s)
 	}
 	return err
-}
-
-func openLayer(ctx context.Context, mounts *mountutil.Mounts, kind, path string) (layer, error) {
-	if err := ctx.Err(); err != nil {
-		return layer{}, err
-	}
-	tree, err := mounts.OpenTree(path)
-	if err != nil {
-		return layer{}, fmt.Errorf("open the %s directory: %w", kind, err)
-	}
-	l := layer{tree, path}
-	if err := l.check(); err != nil {
-		_ = tree.Close()
-		return layer{}, err
-	}
-	return l, nil
-}
-
-// check refuses a layer that would be read wrongly.
-func (l layer) check() error {
-	if sys.IsCasefolded(l.tree.FD()) {
-		return refuse("%s is casefolded: its names match names of other layers in another case", diff.QuotePath(l.path))
-	}
-	return nil
 }
 
 // Name returns "native".
@@ -138,7 +117,7 @@ func (e *Engine) walk(ctx context.Context, opts diff.Options, want *diff.Want) f
 
 // newWalk returns a walk and its root.
 func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
-	w := &walk{resolver: resolver{marks: e.marks, features: e.features}, opts: opts}
+	w := &walk{resolver: resolver{layers: e.layers, traps: e.traps, marks: e.marks, features: e.features}, opts: opts}
 	for i, l := range e.layers {
 		w.roots = append(w.roots, part{layer: i, dir: pool.Root(l.tree.FD(), l.path)})
 	}
@@ -146,7 +125,7 @@ func (e *Engine) newWalk(pool *fswalk.Pool, opts diff.Options) (*walk, node) {
 		w.data = append(w.data, pool.Root(l.tree.FD(), l.path))
 	}
 	if e.index != nil {
-		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}}
+		w.search = &search{index: e.index, dir: pool.Root(e.index.fd, e.index.path), found: map[string]struct{}{}, above: map[string]struct{}{}}
 	}
 	return w, node{old: w.roots[1:], new: merged{upper: w.roots[0].dir, lowers: w.roots[1:]}}
 }
@@ -160,9 +139,11 @@ type walk struct {
 	lookups sync.Pool
 }
 
-// everywhere reports whether no directory may be passed over because the upper
-// has nothing in it.
-func (w *walk) everywhere() bool { return w.search.goesOn() || w.want != nil && w.want.Lower }
+// everywhere reports whether a directory of the new view may not be passed over because
+// the upper has nothing in it. lowers are its directories in the lower layers.
+func (w *walk) everywhere(lowers []part) bool {
+	return w.search.goesOn() || w.want != nil && w.want.Lower || w.search.isAbove(lowers)
+}
 
 // node is a directory of the new view, with what the old view has at that path.
 type node struct {
@@ -170,6 +151,9 @@ type node struct {
 	path string // at as a string, while the node is expanded
 	old  []part
 	new  merged
+	// shown are the lower directories that are directories of the new view above, and
+	// this one.
+	shown *shown
 	// hides: it, or one above, hides the old view's directory, and what is in it is
 	// carried also if it did not change.
 	hides bool
@@ -187,18 +171,19 @@ func (w *walk) expand(ctx context.Context, n node, out *items) error {
 	n.path = n.at.String()
 	names, err := n.some, error(nil)
 	if names == nil {
-		names, err = n.names(ctx, w.everywhere())
+		names, err = w.names(ctx, &n, w.everywhere(n.new.lowers))
 	}
 	if err != nil {
 		if inode.Vanished(err) && n.path != "/" {
 			out.Value(inode.Race(n.path))
 			return nil
 		}
-		return err
+		return inode.Fail(out, n.path, err)
 	}
 	if len(names) > fswalk.Share {
 		for part := range slices.Chunk(names, fswalk.Share) {
-			out.Child(node{at: n.at, old: n.old, new: n.new, hides: n.hides, gone: n.gone, some: part})
+			n.some = part
+			out.Child(n)
 		}
 		return nil
 	}
@@ -255,11 +240,11 @@ func (w *walk) lookup() *lookup {
 // names returns the names at which the views can differ, in order. If both
 // take the same directories of the lower layers, only what the upper names can,
 // unless all are asked for.
-func (n *node) names(ctx context.Context, all bool) ([]name, error) {
+func (l *resolver) names(ctx context.Context, n *node, all bool) ([]name, error) {
 	lists := make([][]sys.Dirent, 1) // the upper directory's, if there is one
 	var err error
 	if n.new.upper != nil {
-		if lists[0], err = n.new.upper.List(ctx); err != nil {
+		if lists[0], err = l.list(ctx, part{dir: n.new.upper}); err != nil {
 			return nil, err
 		}
 	}
@@ -273,7 +258,7 @@ func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 		}
 	}
 	for _, p := range lowers {
-		list, err := p.dir.List(ctx)
+		list, err := l.list(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -282,25 +267,19 @@ func (n *node) names(ctx context.Context, all bool) ([]name, error) {
 	return union(lists), nil
 }
 
-// attempt is [inode.Attempt] for reads that may fail with a [MarkError]. That is
-// an answer also if its errno otherwise says that something vanished. But it may
-// come from half of an entry and half of what took its place meanwhile, so it
-// counts only if it stays.
-type attempt struct {
-	inode.Attempt
-	marks int
-}
-
-func (a *attempt) again(err error) bool {
-	if isMark(err) {
-		a.marks++
-		return a.marks < 3
+// list lists a directory of a layer: the names in it, and those that it deletes. One of a
+// layer that is an overlay itself may refuse.
+func (l *resolver) list(ctx context.Context, p part) ([]sys.Dirent, error) {
+	list, err := p.dir.List(ctx)
+	if l.layers[p.layer].overlay {
+		list, err = inode.List(ctx, p.dir)
+		err = inode.Refusal(err)
 	}
-	a.Raced = a.Raced || a.marks > 0
-	return a.Again(err)
+	if err != nil || !l.marks.Fuse {
+		return list, err
+	}
+	return fuseNames(list), nil
 }
-
-func isMark(err error) bool { return err != nil && errors.As(err, new(*MarkError)) }
 
 // found is what there is to say about a name.
 type found struct {
@@ -312,17 +291,14 @@ type found struct {
 // visit compares one name.
 func (w *walk) visit(ctx context.Context, n *node, nm name, l *lookup, out *items) error {
 	path := diff.Join(n.path, nm.name)
-	var a attempt
+	var a inode.Attempt
 	var f found
 	var err error
-	for again := true; again; again = a.again(err) {
+	for again := true; again; again = a.Again(err) {
 		l.reset()
 		f, err = w.compare(ctx, n, nm, path, l)
 	}
-	if !isMark(err) {
-		err = inode.Report(out, path, a.Raced, &f.change, f.carried, f.child, err)
-	}
-	if err != nil {
+	if err = inode.Report(out, path, a.Raced, &f.change, f.carried, f.child, err); err != nil {
 		return fmt.Errorf("resolve %s: %w", diff.QuotePath(path), err)
 	}
 	return nil
@@ -333,6 +309,9 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 	if err != nil {
 		return f, err
 	}
+	if err := l.old(from); err != nil {
+		return f, err
+	}
 	f.change, err = inode.Classify(path, from.ref(), to.ref(), func() (diff.What, error) {
 		return w.differ(ctx, l, from, to)
 	})
@@ -340,11 +319,11 @@ func (w *walk) compare(ctx context.Context, n *node, nm name, path string, l *lo
 		return f, err
 	}
 	if to != nil && to.meta.IsDir() {
-		f.child = &node{at: n.at.Child(nm.name), new: to.dirs, hides: n.hides}
+		f.child = &node{at: n.at.Child(nm.name), new: to.dirs, shown: n.shown.and(to), hides: n.hides}
 		if from != nil && from.meta.IsDir() {
 			f.child.old = from.dirs.lowers
 		}
-		if f.child.new.upper == nil && sameParts(f.child.old, f.child.new.lowers) && !w.everywhere() {
+		if f.child.new.upper == nil && sameParts(f.child.old, f.child.new.lowers) && !w.everywhere(f.child.new.lowers) {
 			f.child = nil // one and the same below, too
 		}
 	}
@@ -370,13 +349,16 @@ func (l *lookup) resolveBoth(n *node, nm name) (from, to *object, err error) {
 	if to, err = l.resolve(n.view(nm), nm.name, !n.gone); err != nil {
 		return nil, nil, err
 	}
+	if n.shown.has(to) {
+		return nil, nil, markError(to.meta, l.marks.Redirect, "the lower directory to which it leads is a directory above it already", syscall.ESTALE)
+	}
 	from, err = l.resolve(merged{lowers: n.old}, nm.name, false)
 	return from, to, err
 }
 
 // differ returns in what two objects differ.
 func (w *walk) differ(ctx context.Context, l *lookup, from, to *object) (diff.What, error) {
-	if from.meta.Same(to.meta) && from.sameContent(to) {
+	if from.meta.Equal(to.meta) && from.sameContent(to) {
 		return 0, nil
 	}
 	return w.comparison(ctx, l, from, to).compare()

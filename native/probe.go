@@ -38,36 +38,55 @@ func (m *memo[T]) get(read func() (T, error)) (value T, err error) {
 	return m.value, nil
 }
 
-// probe looks at name in dir.
-func (l *lookup) probe(dir *fswalk.Dir, name string) (*probe, error) {
+// probe looks at name in dir, which is in a layer or, for layer 0, in the index.
+func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) {
 	for _, p := range l.probes.all[:l.probes.used] {
 		if p.ref.Dir == dir && p.ref.Name == name {
 			return p, nil
 		}
 	}
 	p := l.probes.new()
-	p.ref.Dir, p.ref.Name = dir, name
-	if err := dir.Use(func(fd int) error { return p.look(l.marks, fd) }); err != nil {
+	p.ref.Dir, p.ref.Name, p.ref.Lens = dir, name, l.layers[layer].lens
+	if err := dir.Use(func(fd int) error { return p.look(l, fd) }); err != nil {
+		if l.layers[layer].overlay {
+			err = inode.Refusal(err)
+		}
 		return nil, l.drop(err)
 	}
 	return p, nil
 }
 
 // look looks at the name in its directory, fd.
-func (p *probe) look(marks *whiteout.Namespace, fd int) error {
+func (p *probe) look(l *lookup, fd int) error {
 	dir, name := p.ref.Dir, p.ref.Name
-	switch err := sys.StatAt(fd, name, sys.StatAll, &p.ref.Stat); {
-	case err != nil && notFound(err):
+	if l.marks.Fuse && whiteout.IsFuseMark(name) {
 		p.absent = true
 		return nil
+	}
+	switch err := sys.StatAt(fd, name, sys.StatAll, &p.ref.Stat); {
+	case err != nil && notFound(err):
+		return p.missing(l.marks, fd)
 	case err != nil:
 		return dir.Wrap("statx", name, err)
-	case p.ref.Stat.MountRoot:
+	case p.ref.Stat.MountRoot && !l.isTrap(&p.ref):
 		return hidden(dir, name)
 	}
 	var err error
-	p.whiteout, err = isWhiteout(marks, fd, name, &p.ref.Stat)
-	return dir.WrapXattr(marks.Whiteout, name, err)
+	if p.whiteout, err = isWhiteout(l.marks, fd, name, &p.ref.Stat); err != nil || p.whiteout {
+		return dir.WrapXattr(l.marks.Whiteout, name, err)
+	}
+	return p.ref.Show(fd)
+}
+
+// missing looks for what marks a name that is not there.
+func (p *probe) missing(marks *whiteout.Namespace, fd int) (err error) {
+	if marks.Fuse {
+		mark := whiteout.FuseWhiteout(p.ref.Name)
+		p.whiteout, err = sys.Exists(fd, mark)
+		err = p.ref.Dir.Wrap("statx", mark, err)
+	}
+	p.absent = !p.whiteout
+	return err
 }
 
 // drop forgets the last probe, which failed with err.
@@ -124,14 +143,17 @@ func (p *probe) xattr(name string) (value []byte, ok bool, err error) {
 }
 
 func (p *probe) isOpaque(l *lookup) (bool, error) {
-	return p.opaque.get(func() (bool, error) {
-		value, _, err := p.xattr(l.marks.Opaque)
-		return whiteout.IsOpaque(value), err
+	return p.opaque.get(func() (is bool, err error) {
+		err = p.child().Use(func(fd int) error {
+			is, err = l.marks.IsOpaqueDir(fd)
+			return p.child().WrapXattr(l.marks.Opaque, "", err)
+		})
+		return is, err
 	})
 }
 
 func (p *probe) isMetacopy(l *lookup) (bool, error) {
-	if p.ref.Stat.Format() != sys.Regular {
+	if p.ref.Stat.Format() != sys.Regular || l.marks.Metacopy == "" {
 		return false, nil
 	}
 	return p.metacopy.get(func() (bool, error) {
@@ -148,7 +170,7 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 
 // isMetacopy is [probe.isMetacopy] of what was found already.
 func (l *lookup) isMetacopy(h *hit) (bool, error) {
-	p, err := l.probe(h.ref.Dir, h.ref.Name)
+	p, err := l.probe(h.layer, h.ref.Dir, h.ref.Name)
 	if err != nil {
 		return false, err
 	}
@@ -158,6 +180,9 @@ func (l *lookup) isMetacopy(h *hit) (bool, error) {
 // redirect returns where p's redirect leads, "" if it has none.
 func (p *probe) redirect(l *lookup) (string, error) {
 	return p.redir.get(func() (string, error) {
+		if l.marks.Redirect == "" {
+			return "", nil
+		}
 		value, ok, err := p.xattr(l.marks.Redirect)
 		if err != nil || !ok {
 			return "", err
@@ -188,5 +213,5 @@ func (e *MarkError) Error() string {
 func (e *MarkError) Unwrap() error { return e.Err }
 
 func markError(of *inode.Ref, xattr, reason string, err error) error {
-	return &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}
+	return inode.Refused{Err: &MarkError{Path: of.Dir.DisplayPath(of.Name), Xattr: xattr, Reason: reason, Err: err}}
 }

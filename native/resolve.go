@@ -33,7 +33,9 @@ func sameParts(a, b []part) bool { return slices.EqualFunc(a, b, part.same) }
 
 // resolver has what lookups of one stack share.
 type resolver struct {
-	roots    []part        // of the layers: the upper, then the lower ones, topmost first
+	layers   []layer // the upper, then the lower ones, topmost first
+	roots    []part  // of the layers
+	traps    map[diff.Inode]struct{}
 	data     []*fswalk.Dir // roots of the data-only layers
 	search   *search       // nil: no index, or nothing in it
 	marks    *whiteout.Namespace
@@ -50,6 +52,8 @@ type object struct {
 	data  *inode.Ref // has the content; differs from meta for a metacopy file
 	blob  string     // has the content instead: an absolute path in the data-only layers, to which data redirects
 	dirs  merged     // of a directory
+	// own: of a directory; the kernel's inode is not that of the lower directory.
+	own bool
 }
 
 // sameContent reports whether both have their content from one inode, or from
@@ -132,6 +136,8 @@ type hit struct {
 	ref   inode.Ref
 	layer int
 	dir   *fswalk.Dir // the directory that it is, if so
+	// indexed: it is an upper directory with an entry in the index.
+	indexed bool
 }
 
 func (h *hit) part() part { return part{layer: h.layer, dir: h.dir} }
@@ -173,11 +179,13 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 	if up != nil && !up.ref.IsDir() && !upMeta {
 		hits = nil // whatever there is below is hidden
 	}
-	if inNew && up == nil && len(hits) > 0 {
-		if up, err = l.substitute(hits[0]); err != nil {
+	if inNew && l.search != nil {
+		entry, err := l.indexed(up, hits)
+		if err != nil {
 			return nil, err
 		}
-		if up != nil {
+		if entry != nil {
+			up = entry
 			if upMeta, err = l.isMetacopy(up); err != nil {
 				return nil, err
 			}
@@ -233,21 +241,6 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 	return hits, nil
 }
 
-// belongs reports whether the topmost lower entry h is what the upper entry up
-// goes with. Where the kernel checks the origin, an offline change of the lower
-// layer makes a directory stand alone and a metacopy file an error.
-func (l *lookup) belongs(up, h *hit) (bool, error) {
-	isDir := up.ref.IsDir()
-	if isDir && !l.features.NFSExport || !isDir && !l.features.Index {
-		return true, nil
-	}
-	same, err := l.matchesOrigin(up, h)
-	if err == nil && !same && !isDir {
-		err = markError(&up.ref, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
-	}
-	return same, err
-}
-
 // walk looks in one layer, beginning at start, for what st wants. quiet: no
 // layer below counts, so marks that only say where to go on are not read.
 func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit, error) {
@@ -261,7 +254,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 		if name == "." || name == ".." {
 			return nil, markError(st.blame(name), l.marks.Redirect, "it has a component "+name, syscall.EACCES)
 		}
-		p, err := l.probe(dir, name)
+		p, err := l.probe(layer, dir, name)
 		if err != nil {
 			return nil, err
 		}
@@ -288,6 +281,9 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 				return l.hit(p, layer), nil
 			}
 		default:
+			if err := l.trapped(p); err != nil {
+				return nil, err
+			}
 			st.dir = st.dir || final
 			opaque := false
 			if !quiet {
@@ -379,6 +375,7 @@ func (l *lookup) newObject(up *hit, upMeta bool, hits []*hit, blob string) *obje
 		for _, h := range hits {
 			o.dirs.lowers = append(o.dirs.lowers, h.part())
 		}
+		o.own = up == nil || len(hits) == 0 || l.features.NFSExport && !up.indexed
 	case up != nil && !upMeta:
 	case blob != "":
 		o.data, o.blob = &last(up, hits).ref, blob

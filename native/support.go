@@ -19,6 +19,8 @@ func supported(s diff.Stack) error {
 		return errNoUpper
 	case len(s.Lower) == 0:
 		return errors.New("read the layers: the stack has no lower directory to compare with")
+	case s.Features.Fuse && (len(s.Data) > 0 || s.Features.RedirectFollow || s.Features.Metacopy || s.Features.Index || s.Features.NFSExport):
+		return errors.New("read the layers: fuse-overlayfs has no redirects, metacopy files, index or data-only layers: leave these features out")
 	case len(s.Unknown) > 0:
 		return refuse("the mount option %s is not known here and may change what the layers mean", s.Unknown[0])
 	}
@@ -36,6 +38,13 @@ func openUpper(s diff.Stack, mounts *mountutil.Mounts) (*mountutil.Tree, error) 
 		return nil, refuseTrusted(fs.ErrPermission)
 	case err != nil:
 		return nil, fmt.Errorf("open the upper directory: %w", err)
+	}
+	if s.Features.Fuse { // its marks may be trusted.* or user.*, and the latter tell nothing
+		if err := sys.TryTrusted(); err != nil {
+			_ = tree.Close()
+			return nil, refuseTrusted(err)
+		}
+		return tree, nil
 	}
 	// The kernel leaves one of these in nearly every upper directory that was
 	// mounted, and to look is a hundred times quicker than to set one.

@@ -125,11 +125,11 @@ func (t *tally) directory(ctx context.Context) error {
 	t.usage.DiskBytes += t.st.Blocks * 512
 	if !t.at.isRoot { // a mark there has no effect
 		t.at.dir.Identify(t.st.Dev, t.st.Ino)
-		value, _, err := sys.FindXattr(t.fd, "", t.marks.Opaque)
+		opaque, err := t.marks.IsOpaqueDir(t.fd)
 		if err != nil {
 			return t.at.dir.WrapXattr(t.marks.Opaque, "", err)
 		}
-		if whiteout.IsOpaque(value) {
+		if opaque {
 			t.usage.OpaqueDirs++
 		}
 	}
@@ -188,7 +188,7 @@ func (t *tally) entry(ctx context.Context, name string) error {
 	if err != nil && !inode.Vanished(err) {
 		return t.at.dir.WrapXattr(t.marks.Whiteout, name, err)
 	}
-	if hidden {
+	if hidden || t.marks.Fuse && whiteout.IsFuseMark(name) && whiteout.FuseName(name) != "" {
 		t.usage.Whiteouts++
 	}
 	if st.Format() == sys.Directory {

@@ -35,19 +35,23 @@ func (o Owner) is(name string) bool {
 // Owners returns a function that says who has an id on the node whose root is mounted at
 // root. What can't be read of /etc/passwd is left out.
 func Owners(root string) func(uid uint32) Owner {
-	e := eyes{node: root}
-	if abs, err := filepath.Abs(root); err == nil {
-		e.node = abs
-	}
-	a, _ := readAccounts(e)
+	a, _ := readAccounts(eyesOf(root))
 	return a.owner
+}
+
+// eyesOf returns the eyes for what is root's on a node.
+func eyesOf(root string) eyes {
+	if abs, err := filepath.Abs(root); err == nil {
+		root = abs
+	}
+	return eyes{node: root}
 }
 
 // accounts are the users of a node.
 type accounts struct {
 	homes []home
 	names map[uint32]string
-	sub   map[uint32][]idRange
+	sub   map[uint32][]subRange
 }
 
 // home is a user's home directory.
@@ -56,12 +60,12 @@ type home struct {
 	uid uint32
 }
 
-type idRange struct{ first, count uint64 }
+type subRange struct{ first, count uint64 }
 
 // readAccounts reads /etc/passwd and /etc/subuid of the node. A node without has no
 // users.
 func readAccounts(e eyes) (*accounts, error) {
-	a := &accounts{names: map[uint32]string{}, sub: map[uint32][]idRange{}}
+	a := &accounts{names: map[uint32]string{}, sub: map[uint32][]subRange{}}
 	passwd, err := e.readFile(filepath.Join(e.node, "etc/passwd"), maxObject)
 	ids := map[string]uint32{}
 	for line := range strings.Lines(string(passwd)) {
@@ -96,7 +100,7 @@ func readAccounts(e eyes) (*accounts, error) {
 		first, errFirst := strconv.ParseUint(p[1], 10, 32)
 		count, errCount := strconv.ParseUint(p[2], 10, 32)
 		if ok && uid != 0 && first > 0 && errFirst == nil && errCount == nil {
-			a.sub[uid] = append(a.sub[uid], idRange{first, count})
+			a.sub[uid] = append(a.sub[uid], subRange{first, count})
 		}
 	}
 	return a, unlessMissing(err)

@@ -100,6 +100,9 @@ type Layer struct {
 	Dir string
 	// Size is the size in bytes that the runtime wrote down, -1 if it wrote none.
 	Size int64
+	// IDs are those for which the layer was copied, with the owners that their containers
+	// see mapped to the host's; zero: the owners are those of the image.
+	IDs diff.IDMap
 }
 
 // ImageSize returns the sum of the sizes of the image's layers. SizeRootFs is

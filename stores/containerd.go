@@ -39,7 +39,10 @@ type containerd struct {
 type snapshotKey struct{ namespace, snapshotter, key string }
 
 // snapshotRecord is what meta.db has of a snapshot.
-type snapshotRecord struct{ name, parent string }
+type snapshotRecord struct {
+	name, parent string
+	ids          diff.IDMap // by its labels, that of the mount
+}
 
 // containerRow is what meta.db has of a container.
 type containerRow struct {
@@ -136,7 +139,19 @@ func (d *containerd) readKeys(namespace string, in bucket) error {
 	return all.buckets(func(name string, keys bucket) error {
 		return keys.buckets(func(key string, s bucket) error {
 			values, err := s.values()
-			d.keys[snapshotKey{namespace, name, key}] = snapshotRecord{name: values["name"], parent: values["parent"]}
+			if err != nil {
+				return err
+			}
+			labels, err := s.at("labels")
+			if err != nil {
+				return err
+			}
+			all, err := labels.values()
+			if err != nil {
+				return err
+			}
+			ids, err := labelIDs(all)
+			d.keys[snapshotKey{namespace, name, key}] = snapshotRecord{name: values["name"], parent: values["parent"], ids: ids}
 			return err
 		})
 	})
@@ -215,6 +230,7 @@ func (d *containerd) layer(ctx context.Context, k snapshotKey) (Layer, string, e
 // fill finds the layers of the container whose own snapshot is k.
 func (d *containerd) fill(ctx context.Context, c *Container, m mounter, k snapshotKey) error {
 	c.Fuse = k.snapshotter == "fuse-overlayfs"
+	m.fuse = c.Fuse
 	rw, parent, err := d.layer(ctx, k)
 	if err != nil {
 		return err
@@ -232,7 +248,13 @@ func (d *containerd) fill(ctx context.Context, c *Container, m mounter, k snapsh
 	if err != nil {
 		return err
 	}
-	c.Stack = m.stack(rw.Dir, lower) // without a lower one, the plain directory is mounted
+	c.Stack = m.stack(rw.Dir, lower)         // without a lower one, the plain directory is mounted
+	if ids := d.keys[k].ids; !ids.IsZero() { // the mount maps the layers below (2.0)
+		c.Stack.Container = ids
+		for _, dir := range lower {
+			c.Stack.Owners[dir] = ids
+		}
+	}
 	return nil
 }
 

@@ -61,6 +61,7 @@ type docker struct {
 	Store
 	mounter
 	images     map[string]*chains // by driver
+	ids        diff.IDMap         // of all containers, with userns-remap
 	containerd []*containerd      // read once one is asked for
 }
 
@@ -74,16 +75,32 @@ func dockerContainers(ctx context.Context, s Store) ([]Container, error) {
 		return nil, err
 	}
 	d := docker{Store: s, mounter: m, images: map[string]*chains{}}
+	idsErr := d.findIDs()
 	var list []Container
 	for _, id := range ids {
 		c := Container{Runtime: RuntimeDocker, ID: id, Name: id}
-		c.Err = d.fill(ctx, &c)
+		if c.Err = d.fill(ctx, &c); c.Err == nil && c.Stack.Container.IsZero() {
+			c.Stack.Container, c.Err = d.ids, idsErr
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		list = append(list, c)
 	}
 	return list, nil
+}
+
+// findIDs finds out which ids containers have that do not run: those of userns-remap, or of
+// the user whose daemon it is.
+func (d *docker) findIDs() (err error) {
+	switch {
+	case d.Node == "" || inUserNamespace():
+	case remapped.MatchString(filepath.Base(d.Root)):
+		d.ids, err = remapIDs(d.Node, d.Root)
+	case d.rootless:
+		d.ids, err = subIDs(d.Node, d.uid, d.gid)
+	}
+	return err
 }
 
 func (d *docker) fill(ctx context.Context, c *Container) error {
@@ -142,7 +159,9 @@ func (d *docker) layers(ctx context.Context, c *Container, driver string) error 
 	if c.Init.Dir != "" {
 		lower = slices.Insert(lower, 0, c.Init.Dir)
 	}
-	c.Stack = d.stack(c.RW.Dir, lower)
+	m := d.mounter
+	m.fuse = c.Fuse
+	c.Stack = m.stack(c.RW.Dir, lower)
 	return nil
 }
 

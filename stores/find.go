@@ -137,6 +137,7 @@ func (f *finder) add(s Store) {
 	if err != nil || f.seen[inode{st.Dev, st.Ino}] {
 		return
 	}
+	s.Node = f.root
 	if f.seen == nil {
 		f.seen = map[inode]bool{}
 	}

@@ -41,7 +41,7 @@ func TestFind(t *testing.T) {
 		ContainersStorage(at("home/v/pods"), at("tmp/1001")),
 	}
 	got, err := Find(t.Context(), root)
-	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Store{})); d != "" || err != nil {
+	if d := cmp.Diff(onNode(root, want), got, cmpopts.IgnoreUnexported(Store{})); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -49,6 +49,14 @@ func TestFind(t *testing.T) {
 	if _, err := Find(ctx, root); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// onNode is stores that were found below root.
+func onNode(root string, stores []Store) []Store {
+	for i := range stores {
+		stores[i].Node = root
+	}
+	return stores
 }
 
 func TestFind_configured(t *testing.T) {
@@ -64,10 +72,10 @@ func TestFind_configured(t *testing.T) {
 	pods := ContainersStorage(at("srv/pods"), at("srv/run"), at("srv/images"), at("a"), at("b"))
 	pods.MountOptions = "nodev,metacopy=on"
 	got, err := Find(t.Context(), root)
-	if d := cmp.Diff([]Store{
+	if d := cmp.Diff(onNode(root, []Store{
 		Docker(at("mnt/docker"), at("mnt/docker/containerd/daemon"), at("var/lib/containerd")),
 		pods, ISulad(at("srv/isulad")), Containerd(at("srv/ctd"), at("srv/state")),
-	}, got, cmpopts.IgnoreUnexported(Store{})); d != "" || err != nil {
+	}), got, cmpopts.IgnoreUnexported(Store{})); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)
 	}
 	write(t, `{"data-root":`, root, "etc/docker/daemon.json")

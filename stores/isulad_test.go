@@ -48,7 +48,7 @@ func TestISulad(t *testing.T) {
 	got.Stack.Features = diff.Features{} // the kernel's
 	want := Container{
 		Runtime: RuntimeISulad, ID: id("a"), Name: "web", Names: []string{"web"}, Image: "busybox:latest", ImageID: id("9"), State: Exited,
-		Stack: diff.Stack{Lower: []string{over("1"), over("2")}, Upper: over("a"), Work: filepath.Join(root, "storage/overlay", id("a"), "work")},
+		Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{over("1"), over("2")}, Upper: over("a"), Work: filepath.Join(root, "storage/overlay", id("a"), "work")},
 		RW:    Layer{ID: id("a"), Dir: over("a"), Size: -1},
 		Layers: []Layer{
 			{ID: id("1"), DiffID: digest("1"), Dir: over("1"), Size: 1000},

@@ -20,6 +20,7 @@ type layerRecord struct {
 	Parent     string `json:"parent"`
 	DiffDigest string `json:"diff-digest"`
 	DiffSize   *int64 `json:"diff-size"`
+	idRanges
 }
 
 // check returns an error if what becomes part of paths is no plain name.
@@ -36,7 +37,7 @@ func (r layerRecord) check() error {
 // down, and neither is one that is not known: there is no digest then (layers.go
 // in containers/storage).
 func (r layerRecord) layer(home string) Layer {
-	l := Layer{ID: r.ID, Dir: filepath.Join(home, r.ID, "diff"), Size: -1}
+	l := Layer{ID: r.ID, Dir: filepath.Join(home, r.ID, "diff"), Size: -1, IDs: r.ids()}
 	if _, ok := sha256Hex(r.DiffDigest); ok {
 		l.DiffID = r.DiffDigest
 	}

@@ -38,6 +38,9 @@ func (c *Container) setProcess(pid int, state State, m mounter) {
 		return
 	}
 	c.PID, c.State = pid, state
+	if ids, err := mountutil.ProcessIDs(pid); err == nil && !ids.IsZero() {
+		c.Stack.Container = ids
+	}
 }
 
 // process is an open directory of /proc: it never becomes that of another process which

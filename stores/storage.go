@@ -20,6 +20,7 @@ type containerRecord struct {
 	Image    string   `json:"image"`
 	Layer    string   `json:"layer"`
 	Metadata string   `json:"metadata"` // JSON once more
+	idRanges
 }
 
 // storageMetadata is what CRI-O and Podman write into a container's metadata.
@@ -66,6 +67,7 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.fuse = fuse
 	homes := []string{filepath.Join(s.Root, "overlay")}
 	for _, store := range s.ImageStores {
 		homes = append(homes, filepath.Join(store, "overlay"))
@@ -103,7 +105,60 @@ func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) err
 		c.State = Stopped // unless there is a pidfile; a machine that went down has no such directory
 	}
 	c.setProcess(d.pid(c.ID), Running, d.layered.mounter)
+	if err == nil {
+		err = d.owners(c, r)
+	}
 	return err
+}
+
+// owners finds out how the layers' owners are shown, and what the container's ids are. With
+// ids of its own, the layers of the image are id-mapped when they are mounted, but for those
+// that were copied with other owners, which have the same ids written down
+// (containers/storage, drivers/overlay, get). An ordinary user may not map a layer, so that
+// all of its layers are copied.
+func (d *storage) owners(c *Container, r containerRecord) error {
+	ids := r.ids()
+	if d.rootless {
+		if c.Fuse && !ids.IsZero() {
+			return &diff.UnsupportedError{
+				Op:     "find the owners in the layers of container " + diff.QuotePath(c.Name),
+				Reason: "fuse-overlayfs maps them inside of the user's own ids, which is not known here",
+			}
+		}
+		own, err := d.userIDs()
+		if err == nil && c.Stack.Container.IsZero() { // else its process says it
+			c.Stack.Container = nested(ids, own)
+		}
+		return err
+	}
+	if ids.IsZero() {
+		return nil
+	}
+	c.Stack.Container = ids
+	if c.Fuse { // it stores what the container sees, in all layers
+		c.Stack.Owners[c.Stack.Upper] = ids
+	}
+	for _, l := range c.Layers {
+		switch own := l.IDs; {
+		case own.IsZero():
+			c.Stack.Owners[l.Dir] = ids
+		case !own.Equal(ids):
+			return &diff.UnsupportedError{
+				Op:     "find the owners in the layer " + diff.QuotePath(l.Dir),
+				Reason: "it was made for other ids than the container has: name the container as pid:N while it runs",
+			}
+		}
+	}
+	return nil
+}
+
+// userIDs returns the ids of the user whose store this is, zero if there is no node to look
+// them up.
+func (d *storage) userIDs() (diff.IDMap, error) {
+	if d.Node == "" || inUserNamespace() {
+		return diff.IDMap{}, nil
+	}
+	return subIDs(d.Node, d.uid, d.gid)
 }
 
 // runtime tells whose container it is: only CRI-O's belong to pods of

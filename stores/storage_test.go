@@ -72,17 +72,17 @@ func TestContainersStorage(t *testing.T) {
 		id("a"): {
 			Runtime: RuntimePodman, ID: id("a"), Name: "web", Names: []string{"web"},
 			Image: "localhost/busybox:latest", ImageID: id("9"), RW: Layer{ID: id("7"), Dir: over("7"), Size: -1}, Layers: layers,
-			Stack: diff.Stack{Lower: []string{over("1"), over("2")}, Upper: over("7"), Work: filepath.Join(root, "overlay", id("7"), "work")},
+			Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{over("1"), over("2")}, Upper: over("7"), Work: filepath.Join(root, "overlay", id("7"), "work")},
 		},
 		id("b"): {
 			Runtime: RuntimeCRIO, ID: id("b"), Name: "k8s_app_pod-1_prod_uid-1_0", Names: []string{"k8s_app_pod-1_prod_uid-1_0", "prod/pod-1/app"},
 			Image: "registry.k8s.io/app:1", ImageID: id("9"), RW: Layer{ID: id("8"), Dir: over("8"), Size: -1}, Layers: layers,
-			Stack: diff.Stack{Lower: []string{over("1"), over("2")}, Upper: over("8"), Work: filepath.Join(root, "overlay", id("8"), "work")},
+			Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{over("1"), over("2")}, Upper: over("8"), Work: filepath.Join(root, "overlay", id("8"), "work")},
 		},
 		id("c"): {
 			Runtime: RuntimeBuildah, ID: id("c"), Name: "working-container", Names: []string{"working-container"},
 			Image: id("9"), ImageID: id("9"), RW: Layer{ID: id("6"), Dir: over("6"), Size: -1},
-			Stack: diff.Stack{Lower: []string{filepath.Join(root, "overlay", id("6"), "empty")}, Upper: over("6"), Work: filepath.Join(root, "overlay", id("6"), "work")},
+			Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{filepath.Join(root, "overlay", id("6"), "empty")}, Upper: over("6"), Work: filepath.Join(root, "overlay", id("6"), "work")},
 		},
 	}
 	for id, c := range all {

@@ -63,6 +63,9 @@ type Store struct {
 	// for the layers ("nodev,metacopy=on": mountopt in storage.conf). They matter
 	// for containers that do not run.
 	MountOptions string
+	// Node is where the root of the store's node is, "/" or a directory, to look up
+	// subordinate ids in etc/subuid and etc/subgid; "" is nowhere.
+	Node string
 
 	eyes *eyes // nil: not looked at yet
 }
@@ -153,6 +156,9 @@ type mounter struct {
 	layersLeft *int // see [chains]
 	options    mountutil.Options
 	defaults   mountutil.Defaults
+	fuse       bool // fuse-overlayfs mounts, not the kernel
+	rootless   bool // the store is a user's
+	uid, gid   uint32
 }
 
 // mounter takes a store that is not root's to be mounted within a user
@@ -170,7 +176,10 @@ func (s Store) mounter() (mounter, error) {
 	if rootless || inUserNamespace() {
 		options.UserXattr = true
 	}
-	m := mounter{eyes: *s.eyes, options: options, defaults: mountutil.KernelDefaults()}
+	m := mounter{eyes: *s.eyes, options: options, defaults: mountutil.KernelDefaults(), rootless: rootless}
+	if st, err := s.eyes.dir(s.Root); err == nil {
+		m.uid, m.gid = st.UID, st.GID
+	}
 	if s.eyes.user != 0 {
 		m.layersLeft = new(int)
 		*m.layersLeft = maxUsersLayers
@@ -183,7 +192,12 @@ func (s Store) mounter() (mounter, error) {
 func (m mounter) stack(upper string, lower []string) diff.Stack {
 	m.options.Lower, m.options.Data = lower, nil
 	m.options.Upper, m.options.Work = upper, filepath.Join(filepath.Dir(upper), "work")
-	return m.options.Stack(m.defaults)
+	s := m.options.Stack(m.defaults)
+	s.Owners = map[string]diff.IDMap{}
+	if m.fuse {
+		s.Features = diff.Features{Fuse: true, UserXattr: s.Features.UserXattr}
+	}
+	return s
 }
 
 // inUserNamespace reports whether this process is in a user namespace other than

@@ -34,6 +34,7 @@ need erofs-utils mkfs.erofs
 need squashfs-tools mksquashfs
 need attr getfattr setfattr
 need acl getfacl setfacl
+need fuse-overlayfs fuse-overlayfs
 need make make
 need perl-base perl
 need tar tar

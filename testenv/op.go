@@ -120,7 +120,7 @@ func Refused(err error) bool {
 	switch errno {
 	case syscall.ENOENT, syscall.EEXIST, syscall.ENOTDIR, syscall.EISDIR, syscall.ENOTEMPTY,
 		syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EBUSY, syscall.EINVAL, syscall.ELOOP,
-		syscall.EOPNOTSUPP, syscall.ENXIO, syscall.ENODATA, syscall.ENAMETOOLONG, syscall.EMLINK,
+		syscall.EOPNOTSUPP, syscall.EOVERFLOW, syscall.ENXIO, syscall.ENODATA, syscall.ENAMETOOLONG, syscall.EMLINK,
 		syscall.ESTALE: // overlayfs, of a name whose inode it has under another one
 		return true
 	}

@@ -1,6 +1,7 @@
 package whiteout
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -16,7 +17,7 @@ type Origin struct {
 	// FileSystem is the UUID of the layer's file system; zero if it has none or
 	// the overlay is mounted with uuid=off.
 	FileSystem [16]byte
-	// Upper: the inode is of the upper layer (OVL_FH_FLAG_PATH_UPPER).
+	// Upper: the inode is one of the upper layer (OVL_FH_FLAG_PATH_UPPER).
 	Upper bool
 }
 
@@ -25,23 +26,36 @@ type Origin struct {
 const (
 	handleMagic  = 0xfb
 	handleHeader = 21
-	handleUpper  = 0x04
+
+	flagBigEndian = 1
+	flagAnyEndian = 2
+	flagUpper     = 4
 )
 
 var errHandle = errors.New("not a file handle of overlayfs")
 
-// ParseOrigin decodes the value of an origin attribute. An empty value, which
-// says that the origin's file system has no handles, is an error, too.
+// ParseOrigin decodes the value of an origin attribute. An error is what the kernel
+// takes for "origin unknown" (ovl_check_fb_len of Linux 6.18): an empty value, which
+// says that the origin's file system has no handles, a malformed one, a later version,
+// unknown flags, and the other byte order. What follows the length given is ignored.
 func ParseOrigin(value []byte) (Origin, error) {
-	if len(value) <= handleHeader || value[0] != 0 || value[1] != handleMagic || int(value[2]) != len(value) {
+	if len(value) < handleHeader || value[0] != 0 || value[1] != handleMagic || int(value[2]) > len(value) || value[2] < handleHeader {
+		return Origin{}, errHandle
+	}
+	switch flags := value[3]; {
+	case flags&^(flagBigEndian|flagAnyEndian|flagUpper) != 0,
+		flags&flagAnyEndian == 0 && (flags&flagBigEndian != 0) != bigEndian:
 		return Origin{}, errHandle
 	}
 	return Origin{
-		Handle:     sys.Handle{Type: int32(value[4]), ID: string(value[handleHeader:])},
+		Handle:     sys.Handle{Type: int32(value[4]), ID: string(value[handleHeader:value[2]])},
 		FileSystem: [16]byte(value[5:handleHeader]),
-		Upper:      value[3]&handleUpper != 0,
+		Upper:      value[3]&flagUpper != 0,
 	}, nil
 }
+
+// bigEndian is the byte order of this machine.
+var bigEndian = binary.NativeEndian.Uint16([]byte{0, 1}) == 1
 
 // The handle of an overlay's inode (struct ovl_fh, Linux 5.5): three bytes of padding
 // before struct ovl_fb.

@@ -11,12 +11,16 @@ import (
 // layer.
 type Namespace struct {
 	Prefix   string
-	Opaque   string // of a directory: [ParseOpaque]
+	Opaque   string // of a directory: [Namespace.IsOpaqueDir]
 	Redirect string // of a directory or metacopy file (4.10): [ParseRedirect]
 	Metacopy string // of a regular file (4.19): [CheckMetacopy]
 	Whiteout string // of an empty regular file, any value (6.7)
 	Origin   string // of what was copied up (4.12): [ParseOrigin]
-	Nlink    string // of an index entry (4.13): [ParseNlink]
+	Upper    string // of a directory's index entry (4.16): [ParseOrigin] of the upper directory
+	Protattr string // of what is immutable or append-only: the letters a and i (5.15)
+	// Fuse: the layers are those of fuse-overlayfs, which has no other marks than whiteouts
+	// and Opaque: the other names are empty.
+	Fuse bool
 }
 
 var (
@@ -32,12 +36,16 @@ func newNamespace(prefix string) *Namespace {
 		Metacopy: prefix + "metacopy",
 		Whiteout: prefix + "whiteout",
 		Origin:   prefix + "origin",
-		Nlink:    prefix + "nlink",
+		Upper:    prefix + "upper",
+		Protattr: prefix + "protattr",
 	}
 }
 
 // NamespaceOf returns the namespace of an overlay mounted with these features.
 func NamespaceOf(f diff.Features) *Namespace {
+	if f.Fuse {
+		return fuse
+	}
 	if f.UserXattr {
 		return user
 	}
@@ -67,6 +75,9 @@ func IsDevice(st *sys.Stat) bool { return st.Format() == sys.Char && st.Rdev == 
 // kernel honours the attribute on lookup in every layer, whether or not the
 // directory is marked opaque=x.
 func (n *Namespace) Is(dirfd int, name string, st *sys.Stat) (bool, error) {
+	if n.Fuse {
+		return IsDevice(st), nil
+	}
 	if st.Format() == sys.Regular && st.Size == 0 {
 		return sys.HasXattr(dirfd, name, n.Whiteout)
 	}

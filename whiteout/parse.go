@@ -2,7 +2,6 @@ package whiteout
 
 import (
 	"bytes"
-	"strconv"
 	"strings"
 	"syscall"
 )
@@ -44,32 +43,24 @@ func CheckMetacopy(value []byte) error {
 }
 
 // The header of struct ovl_metacopy: version, length of all, flags, algorithm.
-const metacopyHeader = 4
+const (
+	metacopyHeader = 4
+	metacopyMost   = metacopyHeader + 64 // with the longest digest
+)
 
 // ParseDigest returns the fs-verity digest that the value of a metacopy
 // attribute names, and its algorithm (1 SHA-256, 2 SHA-512); none is nil. The
 // kernel looks at it when the file is opened on a mount with verity=on, and
 // fails with EIO if the value contradicts itself.
 func ParseDigest(value []byte) (algorithm uint8, digest []byte, err error) {
-	if len(value) == 0 {
-		return 0, nil, nil
+	if len(value) == 0 || len(value) == metacopyHeader {
+		return 0, nil, nil // OVL_HAS_DIGEST is set for longer values alone: this one is not looked at
 	}
-	if len(value) < metacopyHeader || value[0] != 0 || int(value[1]) != len(value) || value[2] != 0 ||
-		(value[3] == 0) != (len(value) == metacopyHeader) {
+	if len(value) < metacopyHeader || len(value) > metacopyMost || value[0] != 0 || int(value[1]) != len(value) {
 		return 0, nil, syscall.EIO
 	}
-	return value[3], value[metacopyHeader:], nil
-}
-
-// ParseNlink decodes the link count of an indexed inode, "U+1": how many more
-// names the inode has in the mount than links in the upper layer's file system,
-// of which one is the index entry itself. It reports false for what is not in
-// that form; "L…" is one that the kernel leaves for a moment only.
-func ParseNlink(value []byte) (n int, ok bool) {
-	const most = 12 // bytes that the kernel reads, and of the number 32 bits
-	if len(value) < 3 || len(value) > most || value[0] != 'U' || value[1] != '+' && value[1] != '-' {
-		return 0, false
+	if value[3] == 0 { // ovl_validate_verity takes a header without an algorithm for an empty value
+		return 0, nil, nil
 	}
-	wide, err := strconv.ParseInt(string(value[1:]), 10, 32)
-	return int(wide), err == nil
+	return value[3], value[metacopyHeader:], nil
 }

@@ -1,6 +1,7 @@
 package whiteout
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -78,12 +79,14 @@ func TestParseDigest(t *testing.T) {
 		"\x00\x04\x00\x00":         "0 ",
 		"\x00\x08\x00\x01abcd":     "1 abcd",
 		"\x00\x06\x00\x02\x00\xff": "2 \x00\xff",
-		"\x01\x08\x00\x01abcd":     "error", // version
-		"\x00\x09\x00\x01abcd":     "error", // length
-		"\x00\x08\x01\x01abcd":     "error", // flags
-		"\x00\x08\x00\x00abcd":     "error", // digest without algorithm
-		"\x00\x04\x00\x01":         "error", // and the reverse
-		"\x00\x03\x00":             "error",
+		"\x01\x08\x00\x01abcd":     "error",  // version
+		"\x00\x09\x00\x01abcd":     "error",  // length
+		"\x00\x08\x01\x01abcd":     "1 abcd", // the kernel does not look at flags
+		"\x00\x08\x00\x00abcd":     "0 ",     // nor at a digest without an algorithm
+		"\x00\x04\x00\x01":         "0 ",     // nor at a header alone
+		"\x01\x05\x00\x01":         "0 ",
+		"\x00\x45\x00\x01" + strings.Repeat("d", 65): "error", // longer than any
+		"\x00\x03\x00": "error",
 	} {
 		algorithm, digest, err := ParseDigest([]byte(value))
 		got := fmt.Sprintf("%d %s", algorithm, digest)
@@ -92,19 +95,6 @@ func TestParseDigest(t *testing.T) {
 		}
 		if got != want || err != nil && !errors.Is(err, syscall.EIO) {
 			t.Errorf("%q: got %q, %v; want %q", value, got, err, want)
-		}
-	}
-}
-
-func TestParseNlink(t *testing.T) {
-	for value, want := range map[string]int{"U+0": 0, "U+12": 12, "U-1": -1} {
-		if n, ok := ParseNlink([]byte(value)); !ok || n != want {
-			t.Errorf("%q: got %d, %v", value, n, ok)
-		}
-	}
-	for _, value := range []string{"", "U", "U+", "L+2", "U2", "+2", "U+x", "U+99999999999999999999"} {
-		if n, ok := ParseNlink([]byte(value)); ok {
-			t.Errorf("%q: got %d", value, n)
 		}
 	}
 }
@@ -124,7 +114,21 @@ func TestParseOrigin(t *testing.T) {
 	if named, err := ParseIndexName(hex.EncodeToString(value)); err != nil || named != o {
 		t.Errorf("as an index name: %+v, %v", named, err)
 	}
-	for _, bad := range [][]byte{nil, {}, value[:21], value[:5], append([]byte{1}, value[1:]...), append(value[:len(value):len(value)], 0)} {
+	longer, err := ParseOrigin(append(value[:len(value):len(value)], 0))
+	if err != nil || longer != o {
+		t.Errorf("with more behind it: %+v, %v", longer, err)
+	}
+	upper := bytes.Clone(value)
+	upper[3] = 4
+	if o.Upper = true; o != must(t, upper) {
+		t.Errorf("of the upper layer: %+v", must(t, upper))
+	}
+	big, unknown := bytes.Clone(value), bytes.Clone(value)
+	big[3], unknown[3] = 1, 8
+	if bigEndian {
+		big[3] = 0
+	}
+	for _, bad := range [][]byte{nil, {}, value[:21], value[:5], append([]byte{1}, value[1:]...), big, unknown} {
 		if _, err := ParseOrigin(bad); err == nil {
 			t.Errorf("%x is no handle", bad)
 		}
@@ -136,12 +140,21 @@ func TestParseOrigin(t *testing.T) {
 	}
 }
 
+func must(t *testing.T, value []byte) Origin {
+	t.Helper()
+	o, err := ParseOrigin(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
 func FuzzParseOrigin(f *testing.F) {
 	f.Add([]byte("\x00\xfb\x19\x00\x01uuiduuiduuiduuidabcd"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o, err := ParseOrigin(b)
-		if err == nil && len(o.Handle.ID) != len(b)-handleHeader {
+		if err == nil && len(o.Handle.ID) != int(b[2])-handleHeader {
 			t.Errorf("%x: %+v", b, o)
 		}
 	})

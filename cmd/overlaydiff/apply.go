@@ -1,14 +1,18 @@
 package main
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
 
@@ -115,7 +119,11 @@ func runApply(cmd *cobra.Command, to string, opts layer.ApplyOptions, file strin
 		{"whiteouts", human.Count(done.Whiteouts)},
 	}
 	if done.Skipped > 0 {
-		rows = append(rows, []string{"left out", human.Count(done.Skipped)})
+		var names []string
+		for _, name := range slices.Sorted(maps.Keys(done.LeftOut)) {
+			names = append(names, diff.QuotePath(name))
+		}
+		rows = append(rows, []string{"left out", human.Count(done.Skipped) + ": " + strings.Join(names, ", ")})
 	}
 	if done.Inexpressible > 0 {
 		rows = append(rows, []string{"can't be said", human.Count(done.Inexpressible)})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,10 @@ that can't be printed is a quoted Go string. With --json, each line is
 
 with "path_bytes" (base64) besides if the path is not UTF-8.
 
+A path at which the overlay has an error and no answer (EIO, ESTALE, ELOOP) is
+listed as E, with --json as {"kind":"unreadable","path":"/a","error":"…"}. The list
+goes on beside it, and the exit status is 1. With --strict the first one ends it.
+
 With --compat docker, the directories above each change are listed as changed,
 too, as docker diff does.
 
@@ -50,6 +55,8 @@ tree that was added is one line.`,
 				return usagef("--depth says how far down --tree goes: a number, 1 or more")
 			}
 			f.kinds = !f.json
+			var missing unreadables
+			f.unreadable = missing.add
 			d, err := f.open(cmd.Context(), args)
 			if err != nil {
 				return err
@@ -57,18 +64,18 @@ tree that was added is one line.`,
 			defer d.Close()
 			switch {
 			case tree:
-				return f.printSurvey(cmd, d, func(p *picture) error {
+				return f.printSurvey(cmd, d, &missing, func(p *picture) error {
 					p.depth = depth
 					return p.tree()
 				})
 			case stat:
-				return f.printSurvey(cmd, d, (*picture).stat)
+				return f.printSurvey(cmd, d, &missing, (*picture).stat)
 			}
 			changes := d.Changes(cmd.Context())
 			if compat != "" {
 				changes = diff.WithParents(changes)
 			}
-			return f.printChanges(cmd, d, changes)
+			return f.printChanges(cmd, d, changes, &missing)
 		},
 	}
 	f.register(cmd)
@@ -79,21 +86,25 @@ tree that was added is one line.`,
 	return cmd
 }
 
-func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, changes iter.Seq2[diff.Change, error]) error {
+func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, changes iter.Seq2[diff.Change, error], missing *unreadables) error {
 	f.note(cmd, d)
 	status := newStatus(cmd.ErrOrStderr(), "comparing")
 	defer status.done()
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
+	print := func(line any) (err error) {
+		if f.json {
+			return lines.Encode(line)
+		}
+		_, err = fmt.Fprintln(out, line)
+		return err
+	}
+	missing.show = func(u *diff.UnreadableError) error { return print(lineOf(u)) }
 	for c, err := range changes {
 		if err == nil {
 			status.count()
-			if f.json {
-				err = lines.Encode(c)
-			} else {
-				_, err = fmt.Fprintln(out, c)
-			}
+			err = print(c)
 		}
 		if err != nil {
 			return err
@@ -104,7 +115,7 @@ func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, chang
 	}
 	status.done()
 	noteRaced(cmd, d.Raced())
-	return nil
+	return missing.err()
 }
 
 func noteRaced(cmd *cobra.Command, n int64) {
@@ -164,9 +175,12 @@ func sizeCommand() *cobra.Command {
 		Use:   "size [flags] STACK",
 		Short: "Size of the changes as a layer would carry them (DiffSize)",
 		Long: `size sums up the bytes of the files that are added or changed, every inode once,
-as a layer would carry them (DiffSize). See usage for what the upper directory
+as a layer would carry them (DiffSize). Paths that can't be read are counted as
+unreadable, their bytes are not, and the exit status is 1. See usage for what the upper directory
 takes on disk.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var missing unreadables
+			f.unreadable = missing.add
 			d, err := f.open(cmd.Context(), args)
 			if err != nil {
 				return err
@@ -179,19 +193,23 @@ takes on disk.`,
 				return err
 			}
 			if f.json {
-				return printJSON(cmd, struct {
-					Bytes  int64  `json:"bytes"`
-					Engine string `json:"engine"`
-					Reason string `json:"reason"`
-					Raced  int64  `json:"raced"`
+				err = printJSON(cmd, struct {
+					Bytes      int64  `json:"bytes"`
+					Engine     string `json:"engine"`
+					Reason     string `json:"reason"`
+					Raced      int64  `json:"raced"`
+					Unreadable int64  `json:"unreadable"`
 					proofJSON
-				}{n, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
+				}{n, d.Engine(), d.Reason(), d.Raced(), d.Unreadable(), proofOf(d)})
+			} else {
+				err = printTable(cmd.OutOrStdout(), [][]string{
+					{"size", human.ExactBytes(n)},
+					{"engine", d.Engine() + " (" + oneLine(d.Reason()) + ")"},
+					{"raced", human.Count(d.Raced())},
+					{"unreadable", human.Count(d.Unreadable())},
+				})
 			}
-			return printTable(cmd.OutOrStdout(), [][]string{
-				{"size", human.ExactBytes(n)},
-				{"engine", d.Engine() + " (" + oneLine(d.Reason()) + ")"},
-				{"raced", human.Count(d.Raced())},
-			})
+			return cmp.Or(err, missing.err())
 		},
 	}
 	f.register(cmd)
@@ -218,7 +236,7 @@ else; --upper DIR is enough to name it.`,
 			}
 			s, err := f.stack(cmd.Context(), args)
 			lower := (*mountutil.LayerError)(nil)
-			if err != nil && (s.Upper == "" || !errors.As(err, &lower)) {
+			if err != nil && (s.Upper == "" || !errors.As(err, &lower) && !errors.As(err, new(*mountutil.OwnersError))) {
 				return err
 			}
 			if lower != nil && f.verbose { // of the layers below, nothing is asked

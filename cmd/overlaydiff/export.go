@@ -24,6 +24,8 @@ type exportFlags struct {
 	whiteouts    string
 	xattrs       string
 	skipReserved bool
+	epoch        string
+	skipUnmapped bool
 	uids, gids   []string
 }
 
@@ -39,8 +41,12 @@ has its name only when it is whole. Hard links, sub-second times, ACLs,
 capabilities and all other extended attributes are kept. Whatever engine reads
 the changes, equal ones give equal bytes.
 
-No time in the layer is later than SOURCE_DATE_EPOCH, if that is set: seconds
-since 1970. With -o, standard output has the digests and sizes.`,
+Owners are the container's where its ids are known, 0 for its root; --owners host
+writes those of the host. An owner that the container has no id for is an error.
+
+No time in the layer is later than --source-date-epoch or, without it, the
+environment's SOURCE_DATE_EPOCH. With -o, standard output has the digests and
+sizes.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := e.options()
 			if err != nil {
@@ -65,6 +71,8 @@ since 1970. With -o, standard output has the digests and sizes.`,
 	flags.StringVar(&e.whiteouts, "whiteouts", "explicit", "`HOW`: explicit, or opaque: mark directories")
 	flags.StringVar(&e.xattrs, "xattrs", string(layer.XattrsAll), "`WHICH`: all, oci (capabilities) or none")
 	flags.BoolVar(&e.skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
+	flags.StringVar(&e.epoch, "source-date-epoch", "", "`N` seconds since 1970: the latest time in the layer")
+	flags.BoolVar(&e.skipUnmapped, "skip-unmapped", false, "leave out what has an owner without an id in the container")
 	flags.StringArrayVar(&e.uids, "uid-map", nil, "`RANGE` of user ids, CONTAINER:HOST:SIZE; repeatable")
 	flags.StringArrayVar(&e.gids, "gid-map", nil, "`RANGE` of group ids")
 	f.register(cmd)
@@ -73,7 +81,7 @@ since 1970. With -o, standard output has the digests and sizes.`,
 
 // options returns what the flags say.
 func (e *exportFlags) options() (o layer.ExportOptions, err error) {
-	o = layer.ExportOptions{Level: e.level, SkipReserved: e.skipReserved, Xattrs: layer.Xattrs(e.xattrs)}
+	o = layer.ExportOptions{Level: e.level, SkipReserved: e.skipReserved, SkipUnmapped: e.skipUnmapped, Xattrs: layer.Xattrs(e.xattrs)}
 	if o.Compression, err = layer.ParseCompression(e.compression); err != nil {
 		return o, usagef("--compression: %w", err)
 	}
@@ -93,7 +101,7 @@ func (e *exportFlags) options() (o layer.ExportOptions, err error) {
 	if o.GIDs, err = idMaps("--gid-map", e.gids); err != nil {
 		return o, err
 	}
-	o.Latest, err = sourceDateEpoch()
+	o.Latest, err = sourceDateEpoch(e.epoch)
 	return o, err
 }
 
@@ -117,16 +125,19 @@ func idMaps(flag string, lines []string) (maps []layer.IDMap, err error) {
 	return maps, nil
 }
 
-// sourceDateEpoch returns the time that nothing in the layer may be later than, as
-// reproducible-builds.org specifies the variable.
-func sourceDateEpoch() (time.Time, error) {
-	value := os.Getenv("SOURCE_DATE_EPOCH")
+// sourceDateEpoch returns the time that nothing in the layer may be later than: the
+// flag's or, without it, that of the variable that reproducible-builds.org specifies.
+func sourceDateEpoch(value string) (time.Time, error) {
+	name := "--source-date-epoch "
+	if value == "" {
+		name, value = "SOURCE_DATE_EPOCH=", os.Getenv("SOURCE_DATE_EPOCH")
+	}
 	if value == "" {
 		return time.Time{}, nil
 	}
 	sec, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return time.Time{}, usagef("SOURCE_DATE_EPOCH=%s: it is seconds since 1970", strconv.Quote(value))
+		return time.Time{}, usagef("%s%s: it is seconds since 1970", name, strconv.Quote(value))
 	}
 	return time.Unix(sec, 0), nil
 }
@@ -202,5 +213,6 @@ func (e *exportFlags) remarks(cmd *cobra.Command, d *overlaydiff.Diff, done *lay
 	}
 	say(done.Inexpressible, "thing", "things", "can't be said by a layer and was left out (sockets, attributes taken off directories); -v names them")
 	say(done.Skipped, "entry", "entries", "whose name begins with .wh. was left out")
+	say(done.Unmapped, "entry", "entries", "whose owner has no id in the container was left out; -v names them")
 	say(d.Raced(), "entry vanished or changed", "entries vanished or changed", "while they were read; the layer has what was seen of them")
 }

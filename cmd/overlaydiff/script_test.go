@@ -310,7 +310,7 @@ func cmdChrooted(ts *testscript.TestScript, args []string) {
 // fields are the normative ones, with the JSON types of their values.
 var fields = map[string]map[string]string{
 	"changes": {"kind": "string", "path": "string", "type": "string", "what": "[]interface {}", "size": "float64"},
-	"size":    {"bytes": "float64", "engine": "string", "reason": "string", "raced": "float64"},
+	"size":    {"bytes": "float64", "engine": "string", "reason": "string", "raced": "float64", "unreadable": "float64"},
 	"usage": {
 		"bytes": "float64", "linked_bytes": "float64", "disk_bytes": "float64", "inodes": "float64",
 		"whiteouts": "float64", "opaque_dirs": "float64", "raced": "float64",

@@ -26,6 +26,8 @@ type stackFlags struct {
 	options            string
 	oldDir, newDir     string
 	snapshots          bool
+	layerMap           string
+	owners             string
 	root               string
 
 	engine  string
@@ -34,7 +36,8 @@ type stackFlags struct {
 	json    bool
 	verbose bool
 
-	kinds bool // see [overlaydiff.Options]
+	kinds      bool                              // see [overlaydiff.Options]
+	unreadable func(*diff.UnreadableError) error // nil: the first one is the error
 }
 
 func (f *stackFlags) register(cmd *cobra.Command) {
@@ -48,17 +51,22 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.oldDir, "old", "", "`DIR` of the old tree, instead of an overlay")
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
 	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
+	flags.StringVar(&f.layerMap, "layer-map", "", "the lower layers are id-mapped by `RANGES`: CONTAINER:HOST:SIZE[,…], or none")
+	flags.StringVar(&f.owners, "owners", string(overlaydiff.OwnersContainer), "whose `IDS` are told: container or host")
 	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
-	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read")
+	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read, or can't be read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
 	f.complete(cmd)
 }
 
 func (f *stackFlags) diffOptions() overlaydiff.Options {
-	return overlaydiff.Options{Engine: overlaydiff.Choice(f.engine), Strict: f.strict, Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds}
+	return overlaydiff.Options{
+		Engine: overlaydiff.Choice(f.engine), Strict: f.strict, OnUnreadable: f.unreadable,
+		Snapshots: f.snapshots, Content: diff.Content(f.content), Kinds: f.kinds, Owners: overlaydiff.Owners(f.owners),
+	}
 }
 
 // check finds contradictions before anything is opened, and says which of the
@@ -73,6 +81,11 @@ func (f *stackFlags) check(args []string) error {
 	case diff.ContentAuto, diff.ContentAlways, diff.ContentNever:
 	default:
 		return usagef("--content %s: say auto, always or never", strconv.Quote(f.content))
+	}
+	switch overlaydiff.Owners(f.owners) {
+	case overlaydiff.OwnersContainer, overlaydiff.OwnersHost:
+	default:
+		return usagef("--owners %s: say container or host", strconv.Quote(f.owners))
 	}
 	if err := checkRoot(f.root); err != nil {
 		return err
@@ -107,14 +120,46 @@ func (f *stackFlags) check(args []string) error {
 }
 
 // stack finds the overlay that the command line names.
-func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, error) {
+func (f *stackFlags) stack(ctx context.Context, args []string) (s diff.Stack, err error) {
 	switch {
 	case len(args) > 0:
-		c, err := f.named(ctx, args[0])
-		return c.Stack, err
+		var c stores.Container
+		c, err = f.named(ctx, args[0])
+		s = c.Stack
 	case f.options != "":
-		return overlaydiff.FromOptions(f.options)
+		if s, err = overlaydiff.FromOptions(f.options); err == nil && s.Upper != "" {
+			s, err = overlaydiff.Foresee(ctx, s)
+		}
+	default:
+		s, err = f.byFlags(ctx)
 	}
+	if f.layerMap != "" && (err == nil || errors.As(err, new(*mountutil.OwnersError))) {
+		return f.mapLayers(s)
+	}
+	if err == nil && len(args) == 0 {
+		err = node.CheckLive(ctx, s)
+	}
+	return s, err
+}
+
+// mapLayers gives all lower layers the map of the command line.
+func (f *stackFlags) mapLayers(s diff.Stack) (diff.Stack, error) {
+	s.Owners = map[string]diff.IDMap{}
+	if f.layerMap == "none" {
+		return s, mountutil.CheckOwners(s)
+	}
+	ranges, err := idMaps("--layer-map", strings.Split(f.layerMap, ","))
+	if err != nil {
+		return s, err
+	}
+	for _, path := range s.Lower {
+		s.Owners[path] = diff.IDMap{Users: ranges, Groups: ranges}
+	}
+	return s, mountutil.CheckOwners(s)
+}
+
+// byFlags is the stack of --lower and --upper.
+func (f *stackFlags) byFlags(ctx context.Context) (diff.Stack, error) {
 	s := diff.Stack{Upper: f.upper, Work: f.work, Features: diff.Features{
 		// Without mount options, what the layers hold is honoured; overlayfs
 		// itself never follows a user.overlay.redirect.
@@ -124,6 +169,9 @@ func (f *stackFlags) stack(ctx context.Context, args []string) (diff.Stack, erro
 	var err error
 	if f.lower != "" {
 		s.Lower, s.Data, err = mountutil.ParseLower(f.lower)
+	}
+	if err == nil && len(s.Lower) > 0 && s.Upper != "" {
+		s, err = overlaydiff.Foresee(ctx, s)
 	}
 	return s, err
 }
@@ -138,9 +186,11 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 			return c, usagef("%s: a process is named pid:N, with its number; pid:N:/PATH is an overlay that it sees there", diff.QuotePath(arg))
 		}
 		c.Stack, err = mountutil.StackInProcess(ctx, pid, cmp.Or(point, "/"))
+		c.Stack, err = node.WithOwners(ctx, f.root, c.Stack, err)
 		return c, err
 	}
 	c.Stack, err = overlaydiff.FromMount(ctx, arg)
+	c.Stack, err = node.WithOwners(ctx, f.root, c.Stack, err)
 	if err == nil || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") || ctx.Err() != nil {
 		return c, err
 	}

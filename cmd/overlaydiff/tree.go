@@ -18,8 +18,13 @@ import (
 )
 
 // printSurvey reads all changes and shows them as show does.
-func (f *stackFlags) printSurvey(cmd *cobra.Command, d *overlaydiff.Diff, show func(*picture) error) error {
+func (f *stackFlags) printSurvey(cmd *cobra.Command, d *overlaydiff.Diff, missing *unreadables, show func(*picture) error) error {
 	f.note(cmd, d)
+	var paths []*diff.UnreadableError
+	missing.show = func(u *diff.UnreadableError) error {
+		paths = append(paths, u)
+		return nil
+	}
 	tree, err := surveyed(cmd.Context(), cmd.ErrOrStderr(), d, survey.Options{})
 	if err != nil {
 		return err
@@ -28,11 +33,14 @@ func (f *stackFlags) printSurvey(cmd *cobra.Command, d *overlaydiff.Diff, show f
 	if err := show(&picture{Tree: tree, out: out, color: colored(cmd.OutOrStdout())}); err != nil {
 		return err
 	}
+	for _, u := range paths {
+		fmt.Fprintln(out, lineOf(u))
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}
 	noteRaced(cmd, tree.Raced)
-	return nil
+	return missing.err()
 }
 
 // surveyed reads all changes, with a status line.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -184,6 +185,10 @@ func (r *explanation) remarks() []string {
 		}
 	}
 	say(upper != nil && upper.Kind == diff.LayerIndex, "With index=on, all names of a lower inode show the copy in the index once one of them is changed.")
+	say(r.Owners == string(overlaydiff.OwnersContainer), "User and group ids are those of the container; --owners host shows the host's.")
+	for _, id := range r.Unmapped {
+		say(true, "The host's id %d is nobody's in the container, which sees it as the overflow id.", id)
+	}
 	say(len(r.Layers) == 0, "No layers are shown: the naive engine answers (%s), which compares what both views show.", oneLine(r.Reason))
 	return list
 }

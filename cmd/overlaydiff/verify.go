@@ -17,7 +17,7 @@ import (
 func verifyCommand() *cobra.Command {
 	var f stackFlags
 	var file, temp, xattrs string
-	var skipReserved bool
+	var skipReserved, skipUnmapped bool
 	cmd := &cobra.Command{
 		Use:   "verify [flags] STACK",
 		Short: "Prove that a layer of the changes gives the new view again",
@@ -29,7 +29,7 @@ the layer that some other program made of these changes.
 What no layer can say (a socket, an attribute taken off a directory that stays)
 is named and does not count. Exit status: 0 equal, 3 different.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts := overlaydiff.VerifyOptions{TempDir: temp, Export: layer.ExportOptions{SkipReserved: skipReserved, Xattrs: layer.Xattrs(xattrs)}}
+			opts := overlaydiff.VerifyOptions{TempDir: temp, Export: layer.ExportOptions{SkipReserved: skipReserved, SkipUnmapped: skipUnmapped, Xattrs: layer.Xattrs(xattrs)}}
 			if err := checkXattrs(opts.Export.Xattrs); err != nil {
 				return err
 			}
@@ -68,6 +68,7 @@ is named and does not count. Exit status: 0 equal, 3 different.`,
 	flags.StringVar(&temp, "tmp", "", "`DIR` to unpack in, with room, not on an overlay")
 	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "`WHICH` the layer carries: all, oci or none")
 	flags.BoolVar(&skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
+	flags.BoolVar(&skipUnmapped, "skip-unmapped", false, "leave out what has an owner without an id in the container")
 	f.register(cmd)
 	return cmd
 }

@@ -100,11 +100,17 @@ var metacopyCases = []testcase{
 		lower: []string{"file f content=data"}, ops: "chmod f 600; rename f g; write g x; unlink g; create f data; utimes f 1000000000",
 	},
 	{
-		name: "metacopy: a size that lies", why: "what can be read counts, not what the file claims", options: "metacopy=on", lies: true,
+		name: "metacopy: a size that lies", why: "what can be read counts, not what the file claims", options: "metacopy=on",
 		lower: []string{"file e; file f content=data; file x content=more; file y content=data-and-more"},
 		upper: "file e xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=x; whiteout x; " +
 			"file f size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=y; whiteout y",
 		want: "C /e content; C /f content; D /x; D /y",
+	},
+	{
+		name: "metacopy: much more than it claims", why: "a read goes on to the end of the data", options: "metacopy=on",
+		lower: []string{"file y content=data size=150000; file z content=data size=150000"},
+		upper: "file f size=5000 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=y; file g size=150000 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=z; whiteout y; whiteout z",
+		want:  "A /f; A /g; D /y; D /z",
 	},
 	{
 		name: "metacopy: chain", why: "content of the first layer that has it (38)", options: "metacopy=on",

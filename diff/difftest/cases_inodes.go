@@ -114,6 +114,38 @@ var linkCases = []testcase{
 		options: "index=off", lower: []string{"file A content=x; link B A"}, ops: "chmod A 600; chmod B 600", want: "C /A mode; C /B mode",
 	},
 	{
+		name: "links that a copy-up parted", why: "no change, but another inode has the name", options: "index=off",
+		lower: []string{"file a content=x; link b a; file d/c content=y; link d/d d/c; link e/f d/c; file n; link g/n n"}, ops: "open b; open d/d; chmod n 600; chmod n 644",
+	},
+	{
+		name: "links that copy-ups parted everywhere", why: "no name is left with the lower inode", options: "index=off",
+		lower: []string{"file a content=x; link b a; link c/d a; symlink l -> x; link m l; fifo p; link q p; socket s; link t s"},
+		ops:   "open a; open b; open c/d; chown l 1:1; chown l 0:0; chmod p 600; chmod p 644; chown s 1:1; chown s 0:0",
+	},
+	{
+		name: "links that an index keeps", why: "all names show the copy", options: "index=on",
+		lower: []string{"file a content=x; link b a; link e/f a"}, ops: "open b",
+	},
+	{
+		name: "equal files linked", why: "two inodes are one now, with what they had", options: "index=off",
+		lower: []string{"file a content=x; file b content=x; file d/c content=x"}, ops: "unlink b; link a b; unlink d/c; link a d/c",
+	},
+	{
+		name: "links changed over", why: "which names belong together is another matter than what is in them", options: "index=off",
+		lower: []string{"file a content=x; link b a; file c content=x; link d c; link e/d c"}, ops: "unlink b; link c b; unlink d; link a d",
+	},
+	{
+		name: "links with changed and deleted names", why: "the layer has the others already", options: "index=off",
+		lower: []string{"file a content=x; link b a; link c a; link d a; file f content=x; link g f"}, ops: "open a; write b y; unlink c; open f; link f h",
+		want: "C /b size,content,mtime; D /c; A /h",
+	},
+	{
+		name: "sockets in the place of others", why: "what they hide is gone, though a layer can't have them",
+		lower: []string{"file f content=secret; file d/g content=secret; symlink l -> f; socket s mode=644"},
+		ops:   "unlink f; unlink d/g; rmdir d; unlink l; mknod f socket; mknod d socket; mknod l socket; chmod s 600; mknod n socket",
+		want:  "C /d type; C /f type; C /l type; A /n; C /s mode",
+	},
+	{
 		name: "third name", why: "the inode is a copy by then, its first name is deleted", options: "index=off",
 		lower: []string{"file A content=x; link B A"}, ops: "link A C; unlink B", want: "D /B; A /C",
 	},

@@ -24,19 +24,27 @@ type answer struct {
 
 // reference asks for the changes in the mount as the operations left it, and
 // for their size, which depends on inode numbers, after the kernel has forgotten
-// its inodes. Until then two names of a copied-up inode without an origin, as
-// userxattr leaves symbolic links, may have different numbers: the first keeps
-// that of the lower inode (seen on 6.18).
+// its inodes.
 func reference(v *views) (a answer, err error) {
 	if a.changes, err = refdiff.Diff(v.old, v.new); err != nil {
 		return a, err
 	}
-	const remount = syscall.MS_REMOUNT | syscall.MS_NODEV // drops the mount's cached names
-	if err := syscall.Mount("overlay", v.new, "overlay", remount, ""); err != nil {
-		return a, &os.PathError{Op: "remount", Path: v.new, Err: err}
+	if err := forgetInodes(v.new); err != nil {
+		return a, err
 	}
 	a.size, err = refdiff.Size(v.old, v.new)
 	return a, err
+}
+
+// forgetInodes has the kernel forget the inodes of an overlay. Until then two names
+// of a copied-up inode without an origin, as userxattr leaves symbolic links, may have
+// different numbers: the first keeps that of the lower inode (seen on 6.18).
+func forgetInodes(mountpoint string) error {
+	const remount = syscall.MS_REMOUNT | syscall.MS_NODEV // drops the mount's cached names
+	if err := syscall.Mount("overlay", mountpoint, "overlay", remount, ""); err != nil {
+		return &os.PathError{Op: "remount", Path: mountpoint, Err: err}
+	}
+	return nil
 }
 
 // reading returns the answer of who reads contents when content says, and the

@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"os"
 	"strings"
@@ -23,7 +24,22 @@ type refEngine struct {
 }
 
 func openRef(_ context.Context, tb testing.TB, s diff.Stack) (diff.Engine, error) {
-	lower := testenv.Overlay{Lower: append(s.Lower[:len(s.Lower):len(s.Lower)], tb.TempDir()), Data: s.Data}
+	// The empty layer is on top: in the lowest one, some marks are not read.
+	lower := testenv.Overlay{Lower: []string{tb.TempDir()}, Data: s.Data}
+	for _, path := range s.Lower {
+		if m, ok := s.Owners[path]; ok && !m.IsZero() {
+			var ids []string
+			for _, r := range m.Users {
+				ids = append(ids, fmt.Sprintf("%d:%d:%d", r.Container, r.Host, r.Size))
+			}
+			mapped, err := testenv.TryIDMapped(tb, path, strings.Join(ids, ","))
+			if err != nil {
+				return nil, err
+			}
+			path = mapped
+		}
+		lower.Lower = append(lower.Lower, path)
+	}
 	switch {
 	case s.Features.UserXattr:
 		lower.Options = "userxattr"

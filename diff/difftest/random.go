@@ -33,6 +33,9 @@ type RandomOptions struct {
 	Mounts []string
 	// Checks are done on every case besides, by name.
 	Checks map[string]Check
+	// IDMaps makes id-mapped mounts of lower layers: which, and with which of these maps
+	// (see [testenv.IDMapped]), the seed says.
+	IDMaps []string
 	// Contents says of engines, by name, when they read contents. What is then
 	// missed by the documentation of [diff.Content], and nothing else, is logged
 	// instead of failed.
@@ -73,7 +76,7 @@ func RunRandom(t *testing.T, opts RandomOptions, engines map[string]Opener) {
 	fileSystems, seed := 0, opts.Seed
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
 		testenv.Scratch(t, fs) // skips, where there is none
-		r := random{t: t, fs: fs, engines: engines, contents: opts.Contents, checks: opts.Checks}
+		r := random{t: t, fs: fs, engines: engines, contents: opts.Contents, checks: opts.Checks, idmaps: opts.IDMaps}
 		r.run(opts, seed)
 		t.Logf("%s: %s", fs, r.tally)
 		total.add(r.tally)
@@ -143,7 +146,24 @@ type random struct {
 	engines  map[string]Opener
 	contents map[string]diff.Content
 	checks   map[string]Check
+	idmaps   []string
 	tally    tally
+}
+
+// idmapsOf returns the maps of a case's lower layers, of which one at least has one.
+func (r *random) idmapsOf(seed uint64, layers int) []string {
+	if len(r.idmaps) == 0 {
+		return nil
+	}
+	from := rand.New(rand.NewPCG(seed, 0))
+	maps := make([]string, layers)
+	for i := range maps {
+		if from.IntN(3) > 0 {
+			maps[i] = r.idmaps[from.IntN(len(r.idmaps))]
+		}
+	}
+	maps[from.IntN(layers)] = r.idmaps[from.IntN(len(r.idmaps))]
+	return maps
 }
 
 // run tries cases, one after another. Two at a time were hardly faster where
@@ -198,7 +218,8 @@ func (r *random) once(c *testenv.Case) verdict {
 	v := verdict{wrong: map[string]string{}, refused: map[string]string{}, missed: map[string][]refdiff.Change{}}
 	t := try(r.t, func(tb testing.TB) {
 		dir := testenv.Scratch(tb, r.fs)
-		o := overlay{dir: dir, lower: c.Lowers(tb, dir), upper: filepath.Join(dir, "upper"), options: c.Options}
+		o := overlay{fs: r.fs, dir: dir, lower: c.Lowers(tb, dir), upper: filepath.Join(dir, "upper"), options: c.Options}
+		o.idmaps = r.idmapsOf(c.Seed, len(o.lower))
 		mounted := o.mount(tb, func(merged string) {
 			if err := testenv.Attempt(merged, c.Upper()); err != nil {
 				tb.Fatal(err)

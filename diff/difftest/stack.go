@@ -1,6 +1,7 @@
 package difftest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,16 +15,52 @@ import (
 // views are a stack and its two views as mounts.
 type views struct {
 	stack    diff.Stack
+	lower    []string // where the lower layers are mounted if some are id-mapped
 	old, new string
+}
+
+// stacks returns in which ways the stack can be described: id-mapped layers by their
+// directories and maps, or by where they are mounted.
+func (v *views) stacks() []diff.Stack {
+	if len(v.stack.Owners) == 0 {
+		return []diff.Stack{v.stack}
+	}
+	mounted := v.stack
+	mounted.Lower, mounted.Owners = v.lower, nil
+	return []diff.Stack{v.stack, mounted}
 }
 
 // overlay is a stack that is not mounted yet.
 type overlay struct {
+	fs      testenv.FS
 	dir     string   // scratch directory, for what else is needed
 	lower   []string // topmost first
 	data    []string
 	upper   string
 	options string
+	idmaps  []string // of the lower layers, "" for none; nil: none has one
+}
+
+// mapped returns where the lower layers are mounted, and the maps by directory.
+func (o overlay) mapped(t testing.TB) ([]string, map[string]diff.IDMap) {
+	t.Helper()
+	lower, owners := slices.Clone(o.lower), map[string]diff.IDMap{}
+	for i, ids := range o.idmaps {
+		if ids == "" {
+			continue
+		}
+		var ranges []diff.IDRange
+		for line := range strings.SplitSeq(ids, ",") {
+			var r diff.IDRange
+			if _, err := fmt.Sscanf(line, "%d:%d:%d", &r.Container, &r.Host, &r.Size); err != nil {
+				t.Fatal(err)
+			}
+			ranges = append(ranges, r)
+		}
+		lower[i] = testenv.IDMapped(t, o.fs, o.lower[i], ids)
+		owners[o.lower[i]] = diff.IDMap{Users: ranges, Groups: ranges}
+	}
+	return lower, owners
 }
 
 // mount mounts the new view, has work done to it, and mounts the old view: the
@@ -31,21 +68,23 @@ type overlay struct {
 func (o overlay) mount(t testing.TB, work func(merged string)) *views {
 	t.Helper()
 	workdir := filepath.Join(o.dir, "work")
-	merged := testenv.Mount(t, testenv.Overlay{Lower: o.lower, Data: o.data, Upper: o.upper, Work: workdir, Options: o.options})
+	mounted, owners := o.mapped(t)
+	merged := testenv.Mount(t, testenv.Overlay{Lower: mounted, Data: o.data, Upper: o.upper, Work: workdir, Options: o.options})
 	work(merged)
-	lower := o.lower
+	lower := mounted
 	if len(lower) == 1 {
 		empty := filepath.Join(o.dir, "empty")
 		testenv.Tree(t, empty)
-		lower = []string{lower[0], empty}
+		lower = []string{empty, lower[0]} // the layer stays the lowest, in which marks are not read
 	}
 	return &views{
 		stack: diff.Stack{
 			Lower: o.lower, Data: o.data, Upper: o.upper, Work: workdir,
-			Features: features(o.options), Mountpoint: merged,
+			Features: features(o.options), Mountpoint: merged, Owners: owners,
 		},
-		old: testenv.Mount(t, testenv.Overlay{Lower: lower, Data: o.data, Options: lowerOptions(o.options)}),
-		new: merged,
+		lower: mounted,
+		old:   testenv.Mount(t, testenv.Overlay{Lower: lower, Data: o.data, Options: lowerOptions(o.options)}),
+		new:   merged,
 	}
 }
 
@@ -69,7 +108,7 @@ func features(options string) diff.Features {
 		}
 		return parameter(option)
 	}
-	f := diff.Features{NFSExport: on("nfs_export")}
+	f := diff.Features{NFSExport: on("nfs_export"), UUIDOff: set["uuid"] == "off"}
 	f.Index = on("index") || f.NFSExport
 	if _, f.UserXattr = set["userxattr"]; f.UserXattr {
 		return f // with user.* markers the kernel never follows

@@ -24,17 +24,18 @@ type testcase struct {
 	options string   // of the mount
 	lower   []string // a tree for each lower layer, topmost first
 	data    []string // a tree for each data-only layer
-	upper   string   // a tree by hand
-	ops     string   // done through the mount
-	want    string   // the changes
+	// idmaps, unless empty, map the owners of each lower layer, see [testenv.IDMapped];
+	// "" is a layer that is not id-mapped.
+	idmaps []string
+	upper  string // a tree by hand
+	ops    string // done through the mount
+	want   string // the changes
 	// fails: the mount has no answer, and neither may an engine have one.
 	fails bool
 	// mayRefuse: an engine may say that it doesn't support this.
 	mayRefuse bool
 	// ghosts: the mount lists names at which nothing is, which looks like a race.
 	ghosts bool
-	// lies: a metacopy file claims a size that is not that of its data.
-	lies bool
 	// odd gives the layers' directories names that need escapes.
 	odd bool
 	// needs are what not every kernel and file system has.
@@ -83,14 +84,9 @@ func (c testcase) ask(tb testing.TB, fs testenv.FS, open Opener, more func(diff.
 	if d := cmp.Diff(split(c.want), lines(want.changes)); d != "" {
 		tb.Fatalf("the expectation is wrong on this kernel; %s (-expected +reference):\n%s", c.why, d)
 	}
-	e, err := open(tb.Context(), tb, v.stack)
-	if err == nil {
-		err = checkAnswer(tb.Context(), e, v, want, diff.Options{})
-		if err == nil && !c.fails {
-			err = more(e)
-		}
-		if cerr := e.Close(); cerr != nil {
-			tb.Errorf("close: %v", cerr)
+	for _, s := range v.stacks() {
+		if err = c.askOf(tb, open, s, v, want, more); err != nil {
+			break
 		}
 	}
 	switch {
@@ -102,6 +98,23 @@ func (c testcase) ask(tb testing.TB, fs testenv.FS, open Opener, more func(diff.
 	return err
 }
 
+// askOf asks an engine that is opened on one description of the case.
+func (c testcase) askOf(tb testing.TB, open Opener, s diff.Stack, v *views, want answer, more func(diff.Engine) error) error {
+	tb.Helper()
+	e, err := open(tb.Context(), tb, s)
+	if err != nil {
+		return err
+	}
+	err = checkAnswer(tb.Context(), e, v, want, diff.Options{})
+	if err == nil && !c.fails {
+		err = more(e)
+	}
+	if cerr := e.Close(); cerr != nil {
+		tb.Errorf("close: %v", cerr)
+	}
+	return err
+}
+
 func (c testcase) build(t testing.TB, fs testenv.FS) *views {
 	t.Helper()
 	testenv.Needs(t, fs, c.needs...)
@@ -109,7 +122,7 @@ func (c testcase) build(t testing.TB, fs testenv.FS) *views {
 	if c.odd {
 		dir = filepath.Join(dir, `a:b,c\d e`)
 	}
-	o := overlay{dir: dir, upper: filepath.Join(dir, "upper"), options: c.options}
+	o := overlay{fs: fs, dir: dir, upper: filepath.Join(dir, "upper"), options: c.options, idmaps: c.idmaps}
 	for i, tree := range c.lower {
 		o.lower = append(o.lower, filepath.Join(dir, fmt.Sprintf("lower%d", i+1)))
 		testenv.Tree(t, o.lower[i], split(tree)...)
@@ -144,5 +157,7 @@ var groups = []group{
 	{"Data-only layers", "A layer that shows no names and has the content of metacopy files.", dataCases},
 	{"Options without a trace", "They leave nothing in the layers.", plainOptionCases},
 	{"Stacks of layers", "What the lower layers show together is what the upper one is compared with.", stackCases},
+	{"Owners", "A layer may be an id-mapped mount, which shows other owners than are stored in it.", ownerCases},
+	{"Layers by hand", "Marks that no kernel leaves, but privileged containers, image authors and broken tools do. See also TestRaw.", rawCases},
 	{"Names and order", "Names are bytes, and paths are ordered component by component.", nameCases},
 }

@@ -31,7 +31,8 @@ floor ground
 	internal/archtest:
 	internal/sys:      golang.org/x/sys/unix
 	internal/fswalk:   internal/sys
-	internal/inode:    diff internal/sys internal/fswalk
+	internal/idmap:    diff
+	internal/inode:    diff internal/sys internal/fswalk internal/idmap
 	internal/scratch:  internal/sys
 	internal/paths:    internal/sys
 	internal/wholefile: internal/paths internal/sys
@@ -49,7 +50,7 @@ floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
 	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
 	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	layer:             diff whiteout internal/paths internal/sys internal/scratch
+	layer:             diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
 	stores:            diff internal/paths internal/sys mountutil
@@ -79,20 +80,23 @@ floor top
 floor tests
 	testenv:           internal/sys github.com/google/go-cmp/... github.com/pkg/xattr go.uber.org/goleak
 	testenv/refdiff:   github.com/pkg/xattr
+	testenv/oddtar:
+	testenv/rawgen:    internal/sys github.com/pkg/xattr
+	testenv/rawref:    github.com/pkg/xattr
 	testenv/vm:
 	testenv/vm/guestinit: testenv/vm golang.org/x/sys/unix
 	testenv/vm/matrix: testenv testenv/vm
 	testenv/vm/vmrun:  testenv/vm
 	testenv/torture:   github.com/pkg/xattr
 	testenv/torture/campaign: testenv/torture
-	diff/difftest:     diff testenv testenv/refdiff github.com/google/go-cmp/...
+	diff/difftest:     diff testenv testenv/rawgen testenv/rawref testenv/refdiff github.com/google/go-cmp/...
 	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `
 
 // inTests is what any package's tests may import, beside packages of its own
 // floor and of those below.
 var inTests = []string{
-	"testenv", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
+	"testenv", "testenv/oddtar", "testenv/rawgen", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
 	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal/...",
 	"go.etcd.io/bbolt",

@@ -49,8 +49,11 @@ func (p Pair) CompareBy(parts diff.Parts) (diff.What, error) {
 // knowsOwner returns an error if the inodes may have several owners, and no one can see it.
 func (p Pair) knowsOwner() error {
 	a, b := &p.Old.Stat, &p.New.Stat
-	if sys.KnowsOwner(a.UID, a.GID) || sys.KnowsOwner(b.UID, b.GID) || a.Ino == b.Ino && a.Ctime == b.Ctime {
-		return nil // that is one inode in two mounts
+	if sys.KnowsOwner(a.UID, a.GID) || sys.KnowsOwner(b.UID, b.GID) {
+		return nil
+	}
+	if a.Ino == b.Ino && a.Ctime == b.Ctime && (a.Dev != b.Dev || p.Old.Equal(p.New)) {
+		return nil // that is one inode in two mounts of overlays
 	}
 	return &diff.UnsupportedError{
 		Op:     "compare the owner of " + p.New.Dir.DisplayPath(p.New.Name),
@@ -110,7 +113,10 @@ func (p Pair) xattrs(r *Ref, all bool) ([]xattr, error) {
 	list := make([]xattr, 0, len(names))
 	for _, name := range names {
 		x, ok := xattr{name, name}, true
-		if p.Visible != nil {
+		switch {
+		case r.Lens != nil && r.Lens.Visible != nil:
+			x.visible, ok = r.Lens.Visible(name)
+		case p.Visible != nil:
 			x.visible, ok = p.Visible(name)
 		}
 		if ok && (all || !diff.IgnoresXattr(x.visible)) {
@@ -135,7 +141,11 @@ func value(r *Ref, name string) (v []byte, ok bool, err error) {
 		v, ok, err = sys.GetXattr(fd, r.Name, name)
 		return r.Dir.WrapXattr(name, r.Name, err)
 	})
-	return v, ok, err
+	if err != nil || !ok {
+		return nil, ok, err
+	}
+	v, err = r.Lens.value(name, v)
+	return v, true, r.Dir.WrapXattr(name, r.Name, err)
 }
 
 // blockSize is how much of each file is read at a time. Large enough that the
@@ -273,6 +283,11 @@ func (r *Ref) openPinned(dirfd int, err error) (int, error) {
 	file, openErr := sys.Reopen(pinned)
 	if errors.Is(openErr, fs.ErrNotExist) { // no /proc
 		openErr = err
+	}
+	if Vanished(openErr) {
+		// The inode is there and can't be opened: in an overlay, the data of a
+		// metacopy file is missing.
+		openErr = Refused{openErr}
 	}
 	return file, openErr
 }

@@ -10,16 +10,25 @@ import (
 type Ref struct {
 	Dir  *fswalk.Dir
 	Name string
-	Stat sys.Stat
+	Stat sys.Stat // as Lens shows it
+	Lens *Lens
 }
 
 // IsDir reports whether the inode is a directory.
 func (r *Ref) IsDir() bool { return r.Stat.Format() == sys.Directory }
 
-// Same reports whether both names lead to one inode, which proves that what
-// they show is equal in everything. Two overlay mounts never share a device
-// number, so inode numbers of two views are not mixed up here.
+// Same reports whether both names lead to one inode, which proves that they have one
+// content. Two overlay mounts never share a device number, so inode numbers of two
+// views are not mixed up here.
 func (r *Ref) Same(o *Ref) bool { return r.Stat.Dev == o.Stat.Dev && r.Stat.Ino == o.Stat.Ino }
+
+func (r *Ref) id() diff.Inode { return diff.Inode{Dev: r.Stat.Dev, Ino: r.Stat.Ino} }
+
+// Equal reports whether both names lead to one inode by one mount, which proves that
+// what they show is equal in everything: an id-mapped mount shows other owners.
+func (r *Ref) Equal(o *Ref) bool {
+	return r.Same(o) && r.Stat.Mount == o.Stat.Mount && r.Lens == o.Lens
+}
 
 // Child returns the directory that r is.
 func (r *Ref) Child() *fswalk.Dir { return r.Dir.Child(r.Name, r.Stat.Dev, r.Stat.Ino) }
@@ -30,7 +39,7 @@ func (r *Ref) Entry() diff.Entry {
 	e := diff.Entry{
 		Type: typeOf(st), Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, Size: st.Size,
 		Mtime:  diff.Time{Sec: st.Mtime.Sec, Nsec: st.Mtime.Nsec},
-		Inode:  diff.Inode{Dev: st.Dev, Ino: st.Ino},
+		Inode:  r.id(),
 		Nlinks: st.Nlink,
 	}
 	if e.Type == diff.Dir {

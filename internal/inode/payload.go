@@ -15,6 +15,8 @@ import (
 type Payload struct {
 	Ref     Ref
 	Visible func(name string) (string, bool) // see [Pair]
+	// PastSize: see [Pair].
+	PastSize bool
 }
 
 // Raced makes an error that says that something vanished match [diff.ErrRaced].
@@ -28,7 +30,7 @@ func Raced(err error) error {
 // Again implements [diff.Payload].
 func (p *Payload) Again() (diff.Entry, diff.Payload, error) {
 	now := *p
-	if err := now.Ref.Dir.Stat(now.Ref.Name, sys.StatAll, &now.Ref.Stat); err != nil {
+	if err := now.Ref.Reload(); err != nil {
 		return diff.Entry{}, nil, Raced(err)
 	}
 	return now.Ref.Entry(), &now, nil
@@ -37,6 +39,9 @@ func (p *Payload) Again() (diff.Entry, diff.Payload, error) {
 // Open implements [diff.Payload].
 func (p *Payload) Open() (diff.OpenFile, error) {
 	f, err := p.Ref.OpenFile()
+	if err == nil && p.PastSize {
+		f.Size = sys.ContentSize(f.FD, f.Size)
+	}
 	return f, Raced(err)
 }
 
@@ -68,26 +73,60 @@ func (p *Payload) Xattrs() ([]diff.Xattr, error) {
 	return list, nil
 }
 
+// Attributes implements [diff.Payload].
+func (p *Payload) Attributes() (string, error) {
+	letters := ""
+	for _, a := range []struct {
+		has    bool
+		letter string
+	}{{p.Ref.Stat.AppendOnly, "a"}, {p.Ref.Stat.NoDump, "d"}, {p.Ref.Stat.Immutable, "i"}} {
+		if a.has {
+			letters += a.letter
+		}
+	}
+	return letters, nil
+}
+
 // Carried is what an entry has beside its change if it may be carried elsewhere.
 type Carried struct {
 	Opaque, Lower, Uncounted bool
+	Was                      diff.Inode
+	WasLinks                 uint32
 	Payload, Old             diff.Payload
 }
 
-// Wants reports whether an entry of the new view, to, is to be carried, change
-// being what happened to it. descended: it is a directory in which there may be
-// something to carry. hides: it is in a directory that hides the old view's.
-func Wants(want *diff.Want, change *diff.Change, to *Ref, descended, hides bool) bool {
-	switch {
-	case descended:
-		return true
-	case want.Links == nil:
-		return change.Kind != 0 || to != nil && hides
-	case change.Kind != 0 || to == nil || to.IsDir():
-		return false
+// Wanted is an entry that may have to be carried.
+type Wanted struct {
+	Change    *diff.Change // what happened to it
+	From, To  *Ref         // as the old and the new view show it
+	Was       diff.Inode   // From's, as of [diff.Item]
+	Descended bool         // it is a directory in which there may be something to carry
+	Hides     bool         // it is in a directory that hides the old view's
+}
+
+// Wanted returns what an entry has beside its change, nil if it is not to be carried.
+func (w Wanted) Carried(want *diff.Want) *Carried {
+	c := &Carried{}
+	stays := w.Change.Kind == 0 && w.From != nil && w.To != nil && !w.To.IsDir()
+	if stays {
+		c.Was, c.WasLinks = w.Was, w.From.Stat.Nlink
 	}
-	_, ok := want.Links[diff.Inode{Dev: to.Stat.Dev, Ino: to.Stat.Ino}]
-	return ok
+	switch {
+	case w.Descended:
+		return c
+	case want.Links == nil:
+		parted := want.Parted && stays && max(w.From.Stat.Nlink, w.To.Stat.Nlink) > 1 && w.Was != w.To.id()
+		if w.Change.Kind != 0 || w.To != nil && w.Hides || parted {
+			return c
+		}
+		return nil
+	case !stays:
+		return nil
+	}
+	if _, ok := want.Links[w.To.id()]; ok {
+		return c
+	}
+	return nil
 }
 
 // Carry implements [diff.Carrier] with a walk as that of [Changes].
@@ -99,6 +138,7 @@ func Carry(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error], u
 			item := diff.Item{Change: f.Change}
 			if c := f.Carried; c != nil {
 				item.Opaque, item.Lower, item.Uncounted, item.Payload, item.Old = c.Opaque, c.Lower, c.Uncounted, c.Payload, c.Old
+				item.Was, item.WasLinks = c.Was, c.WasLinks
 			}
 			if !yield(item, err) {
 				return

@@ -16,19 +16,43 @@ var ErrSwapped = fswalk.ErrSwapped
 // Vanished reports whether err says that an inode which was seen is no longer
 // there, or another is in its place.
 func Vanished(err error) bool {
-	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) ||
-		errors.Is(err, syscall.ELOOP) || errors.Is(err, ErrSwapped)
+	return !isRefused(err) && (errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) ||
+		errors.Is(err, syscall.ELOOP) || errors.Is(err, ErrSwapped))
 }
 
-// Found is what a walk finds: a change, or the path of an entry that vanished
-// while it was read.
+// Refused is an error with which overlayfs refuses to look up a name, whatever
+// its errno otherwise means.
+type Refused struct{ Err error }
+
+func (r Refused) Error() string { return r.Err.Error() }
+
+// Unwrap returns Err.
+func (r Refused) Unwrap() error { return r.Err }
+
+func isRefused(err error) bool { return err != nil && errors.As(err, new(Refused)) }
+
+// unreadable reports whether err is the fault of one name, so that a walk can go on
+// beside it: overlayfs refuses it, or the file system can't read its inode.
+func unreadable(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ESTALE, syscall.EUCLEAN, syscall.EBADMSG} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return isRefused(err)
+}
+
+// Found is what a walk finds: a change, the path of an entry that vanished while it
+// was read, or a path that can't be read.
 type Found struct {
-	Change  diff.Change
-	Raced   bool     // only Change.Path counts
-	Carried *Carried // nil unless it may be carried elsewhere
+	Change     diff.Change
+	Raced      bool                  // only Change.Path counts
+	Unreadable *diff.UnreadableError // nothing else counts
+	Carried    *Carried              // nil unless it may be carried elsewhere
 }
 
-// Changes is the stream of changes in what a walk finds; races go to opts.
+// Changes is the stream of changes in what a walk finds; races and unreadable paths
+// go to opts.
 // walk is called anew each time the stream is ranged over, with a pool that
 // lives until then.
 func Changes(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error]) iter.Seq2[diff.Change, error] {
@@ -43,16 +67,13 @@ func Changes(opts diff.Options, walk func(*fswalk.Pool) iter.Seq2[Found, error])
 	}
 }
 
-// settled is what a walk finds without races, which go to opts. An error is the
-// last element.
+// settled is what a walk finds without races and unreadable paths, which go to opts.
+// An error is the last element.
 func settled(opts diff.Options, found iter.Seq2[Found, error]) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
 		for f, err := range found {
-			if err == nil && f.Raced {
-				if opts.OnRace == nil {
-					continue
-				}
-				if err = opts.OnRace(f.Change.Path); err == nil {
+			if err == nil && (f.Raced || f.Unreadable != nil) {
+				if err = f.settle(opts); err == nil {
 					continue
 				}
 			}
@@ -61,6 +82,19 @@ func settled(opts diff.Options, found iter.Seq2[Found, error]) iter.Seq2[Found, 
 			}
 		}
 	}
+}
+
+// settle passes what is no change to opts.
+func (f *Found) settle(opts diff.Options) error {
+	switch {
+	case f.Unreadable != nil && opts.OnUnreadable != nil:
+		return opts.OnUnreadable(f.Unreadable)
+	case f.Unreadable != nil:
+		return f.Unreadable
+	case opts.OnRace != nil:
+		return opts.OnRace(f.Change.Path)
+	}
+	return nil
 }
 
 // tries is how often an entry is read anew that changes while it is read.
@@ -73,14 +107,22 @@ const tries = 3
 //	}
 type Attempt struct {
 	// Raced is whether something vanished.
-	Raced bool
-	made  int
+	Raced   bool
+	made    int
+	refused int
 }
 
-// Again reports whether what gave err, which may be nil, is to be read once more:
-// because something vanished, a few times at most. If that is still the error
-// then, the entry changes faster than it can be read.
+// Again reports whether what gave err, which may be nil, is to be read once more, a
+// few times at most: because something vanished, or was refused. If the former is
+// still the error then, the entry changes faster than it can be read. A refusal may
+// come from half of an entry and half of what took its place meanwhile, so that it
+// counts only if it stays.
 func (a *Attempt) Again(err error) bool {
+	if isRefused(err) {
+		a.refused++
+		return a.refused < tries
+	}
+	a.Raced = a.Raced || a.refused > 0
 	a.made++
 	if err == nil || !Vanished(err) {
 		return false
@@ -90,11 +132,12 @@ func (a *Attempt) Again(err error) bool {
 }
 
 // Report adds to out what was found at path in the end: a change or what is carried
-// without one, and the node to descend to, if any. An error that says that something
-// vanished is none.
+// without one, and the node to descend to, if any. Errors that are the fault of this
+// path alone, because it vanished or can't be read, are added to out as well; others
+// are returned.
 func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change *diff.Change, carried *Carried, child *N, err error) error {
 	if err != nil && !Vanished(err) {
-		return err
+		return Fail(out, path, err)
 	}
 	if raced {
 		out.Value(Race(path))
@@ -112,6 +155,16 @@ func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change 
 	if child != nil {
 		out.Child(*child)
 	}
+	return nil
+}
+
+// Fail adds to out that path can't be read, if err is the fault of this path alone;
+// else it returns err. Without the root there is nothing to go on with.
+func Fail[N any](out *fswalk.Items[N, Found], path string, err error) error {
+	if !unreadable(err) || path == "/" {
+		return err
+	}
+	out.Value(Found{Unreadable: &diff.UnreadableError{Path: path, Err: err}, Change: diff.Change{Path: path}})
 	return nil
 }
 

@@ -31,10 +31,17 @@ func hold(ctx context.Context, c *stores.Container, overlays []mountutil.Overlay
 		c.Stack, c.RW, c.Init, c.Layers = diff.Stack{}, stores.Layer{Size: -1}, stores.Layer{}, nil
 	case errors.As(err, &layer):
 		c.Stack, c.Err = s, err // of the mount, of which the upper directory is known at most
-	case err != nil || s.Mountpoint == "": // not mounted, or not to be looked at: the files count
+	case err != nil && !errors.As(err, new(*mountutil.OwnersError)) || s.Mountpoint == "": // not mounted, or not to be looked at: the files count
 	case alike(c.Stack, s):
-		c.Stack = mountutil.Rename(s, c.Stack.Upper, c.Stack.Lower)
+		said := c.Stack
+		c.Stack = mountutil.Rename(s, said.Upper, said.Lower)
+		c.Stack.Owners = said.Owners
+		if c.Stack.Container.IsZero() {
+			c.Stack.Container = said.Container
+		}
+		c.Err = mountutil.CheckOwners(c.Stack)
 	default:
+		c.Err = err
 		c.Stack, c.Init = s, stores.Layer{}
 		c.RW, c.Layers = mountedLayers(s)
 	}
@@ -76,7 +83,7 @@ func mountOf(ctx context.Context, c *stores.Container, overlays []mountutil.Over
 // isAnswer reports whether an error says something of the mount, not of the attempt to look
 // at it.
 func isAnswer(err error) bool {
-	return errors.As(err, new(*mountutil.NotOverlayError)) || errors.As(err, new(*mountutil.LayerError))
+	return errors.As(err, new(*mountutil.NotOverlayError)) || errors.As(err, new(*mountutil.LayerError)) || errors.As(err, new(*mountutil.OwnersError))
 }
 
 func stackOf(ctx context.Context, o mountutil.Overlay) (diff.Stack, error) {

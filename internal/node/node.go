@@ -119,6 +119,9 @@ func (l *lister) add(c stores.Container) {
 		return
 	}
 	l.ofUser[c.Owner.UID]++
+	if errors.As(c.Err, new(*mountutil.OwnersError)) { // sizes don't depend on owners
+		c.Err = nil
+	}
 	if upper := c.Stack.Upper; upper != "" {
 		i, ok := upperInode(c.Stack)
 		if ok && l.uppers[i] {

@@ -46,6 +46,18 @@ func handleAt(dirfd int, name string, flags int) (Handle, error) {
 	return Handle{Type: h.kind, ID: string(h.id[:min(h.size, uint32(len(h.id)))])}, nil
 }
 
+// OpenHandle opens the inode of a handle, whatever it is, as a path (O_PATH). mount is a
+// descriptor on a mount of its file system. ESTALE says that there is no such inode any
+// more; EPERM that it takes CAP_DAC_READ_SEARCH.
+func OpenHandle(mount int, h Handle) (fd int, err error) {
+	handle := unix.NewFileHandle(h.Type, []byte(h.ID))
+	err = eintr(func() syscall.Errno {
+		fd, err = unix.OpenByHandleAt(mount, handle, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+		return asErrno(err)
+	})
+	return fd, err
+}
+
 // ioctl calls ioctl(2) with a request that writes to arg.
 func ioctl(fd int, request uintptr, arg unsafe.Pointer) syscall.Errno {
 	for {

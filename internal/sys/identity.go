@@ -2,7 +2,6 @@ package sys
 
 import (
 	"os"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -19,8 +18,10 @@ type Identity struct {
 	Size         int64
 	Ctime, Btime Timespec
 	HasBtime     bool
-	// Mount is the id of the mount in which the name is found; 0 before Linux 5.8.
-	Mount uint64
+	// Mount is the id of the mount in which the name is found; 0 before Linux 5.8. Unique:
+	// it is never used again, and larger than those of all older mounts (Linux 6.8).
+	Mount  uint64
+	Unique bool
 	// Whiteout: a character device 0:0.
 	Whiteout bool
 }
@@ -34,6 +35,8 @@ func (i *Identity) SameInode(o *Identity) bool {
 	return i.Dev == o.Dev && i.Ino == o.Ino && i.Format() == o.Format() && (!i.HasBtime || !o.HasBtime || i.Btime == o.Btime)
 }
 
+const mountIDUnique = 0x4000 // STATX_MNT_ID_UNIQUE
+
 // IdentityAt fills id for name in dirfd (for dirfd itself if name is empty), not
 // following a symbolic link.
 func IdentityAt(dirfd int, name string, id *Identity) error {
@@ -45,7 +48,7 @@ func IdentityAt(dirfd int, name string, id *Identity) error {
 	if name == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID | mountIDUnique
 	var x unix.Statx_t
 	if _, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
 		return syscall.Syscall6(unix.SYS_STATX, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), uintptr(flags), mask, uintptr(unsafe.Pointer(&x)), 0)
@@ -59,8 +62,8 @@ func IdentityAt(dirfd int, name string, id *Identity) error {
 		HasBtime: x.Mask&unix.STATX_BTIME != 0,
 		Whiteout: x.Mode&unix.S_IFMT == unix.S_IFCHR && x.Rdev_major == 0 && x.Rdev_minor == 0,
 	}
-	if x.Mask&unix.STATX_MNT_ID != 0 {
-		id.Mount = x.Mnt_id
+	if x.Mask&(unix.STATX_MNT_ID|mountIDUnique) != 0 {
+		id.Mount, id.Unique = x.Mnt_id, x.Mask&mountIDUnique != 0
 	}
 	return nil
 }
@@ -70,17 +73,6 @@ func IdentityAt(dirfd int, name string, id *Identity) error {
 func FIDAt(dirfd int, name string) (Handle, error) {
 	const handleFID = 0x200 // AT_HANDLE_FID
 	return handleAt(dirfd, name, handleFID)
-}
-
-// OpenHandle opens what a handle identifies on the file system of fd with O_PATH. It
-// needs CAP_DAC_READ_SEARCH in the user namespace of that file system.
-func OpenHandle(fd int, h Handle) (int, error) {
-	for {
-		got, err := unix.OpenByHandleAt(fd, unix.NewFileHandle(h.Type, []byte(h.ID)), unix.O_PATH|unix.O_CLOEXEC)
-		if err != unix.EINTR {
-			return got, err
-		}
-	}
 }
 
 // ReadDirSome is [ReadDir] for the first entries: as many as one call writes to a small
@@ -116,37 +108,12 @@ func CopiesInodes(fd int) bool {
 // process, if it can be reached from there.
 func PathOf(fd int) (string, error) { return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) }
 
-// IdentityOf fills id for a path, not following a symbolic link at its end.
-func IdentityOf(path string, id *Identity) error {
-	dir, err := openAtPath(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer Close(dir)
-	name := filepath.Base(path)
-	if name == "/" {
-		name = "."
-	}
-	return IdentityAt(dir, name, id)
-}
-
-func openAtPath(path string) (fd int, err error) {
-	err = eintr(func() syscall.Errno {
-		var errno error
-		fd, errno = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		return asErrno(errno)
-	})
-	return fd, err
-}
-
-// UniqueMountOf returns the number of the mount that a path leads to, which is never used
-// again and larger than those of all older mounts (STATX_MNT_ID_UNIQUE, Linux 6.8). It
-// reports false where the kernel does not tell.
-func UniqueMountOf(path string) (uint64, bool) {
-	const unique = 0x4000
+// LinkCtime returns when the inode at the end of a path, a symbolic link if it is one, was
+// changed last.
+func LinkCtime(path string) (Timespec, error) {
 	var x unix.Statx_t
 	err := eintr(func() syscall.Errno {
-		return asErrno(unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT, unique, &x))
+		return asErrno(unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_CTIME, &x))
 	})
-	return x.Mnt_id, err == nil && x.Mask&unique != 0
+	return Timespec{x.Ctime.Sec, x.Ctime.Nsec}, err
 }

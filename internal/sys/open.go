@@ -128,6 +128,16 @@ func NextData(fd int, off, size int64) int64 {
 	return min(next, size)
 }
 
+// ContentSize returns how much can be read of a file, of which stat says that it has
+// size bytes. On an overlay a metacopy file may claim what it likes, while lseek(2)
+// asks the file that has the data (fs/overlayfs/file.c, ovl_llseek).
+func ContentSize(fd int, size int64) int64 {
+	if end, err := unix.Seek(fd, 0, unix.SEEK_END); err == nil {
+		return end
+	}
+	return size
+}
+
 // ReadLinkAt returns the target of the symbolic link name in dirfd.
 func ReadLinkAt(dirfd int, name string) (string, error) {
 	var c cname

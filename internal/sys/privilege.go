@@ -13,26 +13,44 @@ import (
 // KnowsOwner reports whether an owner and group that stat tells are those. In a user
 // namespace all that have no id there look alike, as the overflow ids; where the
 // namespace has these for somebody, too, nobody can tell.
-func KnowsOwner(uid, gid uint32) bool { return !lacks("uid", uid) && !lacks("gid", gid) }
+func KnowsOwner(uid, gid uint32) bool { return !LacksID("uid", uid) && !LacksID("gid", gid) }
 
-func lacks(kind string, id uint32) bool {
-	unknown, ok := overflow()[kind]
-	return ok && id == unknown
+// LacksID reports whether an id that stat tells stands for ids which this user namespace
+// lacks, and for no others. kind is "uid" or "gid".
+func LacksID(kind string, id uint32) bool {
+	o, ok := overflow()[kind]
+	return ok && o.unmapped && id == o.id
 }
 
-// overflow has the ids that stand for none and for no others.
-var overflow = sync.OnceValue(func() map[string]uint32 {
-	ids := map[string]uint32{}
+// OverflowID returns the id that the kernel shows for one without a mapping. kind is "uid"
+// or "gid".
+func OverflowID(kind string) uint32 {
+	if o, ok := overflow()[kind]; ok {
+		return o.id
+	}
+	return 65534 // DEFAULT_OVERFLOWUID and DEFAULT_OVERFLOWGID
+}
+
+type overflowID struct {
+	id       uint32
+	unmapped bool // the namespace maps it to nobody
+}
+
+// overflow has the ids that stand for those without a mapping.
+var overflow = sync.OnceValue(func() map[string]overflowID {
+	ids := map[string]overflowID{}
 	for _, kind := range []string{"uid", "gid"} {
 		text, err := os.ReadFile("/proc/sys/kernel/overflow" + kind)
-		var id uint32
+		var o overflowID
 		if err == nil {
-			_, err = fmt.Sscan(string(text), &id)
+			_, err = fmt.Sscan(string(text), &o.id)
 		}
-		table, mapErr := os.ReadFile("/proc/self/" + kind + "_map")
-		if err == nil && mapErr == nil && !mapped(string(table), id) {
-			ids[kind] = id
+		if err != nil {
+			continue
 		}
+		table, err := os.ReadFile("/proc/self/" + kind + "_map")
+		o.unmapped = err == nil && !mapped(string(table), o.id)
+		ids[kind] = o
 	}
 	return ids
 })

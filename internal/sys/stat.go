@@ -33,6 +33,12 @@ type Stat struct {
 	Size         int64
 	Blocks       int64 // of 512 bytes
 	Mtime, Ctime Timespec
+	// Immutable, AppendOnly and NoDump are attributes of the file (chattr(1)), where
+	// the file system tells them here (4.11).
+	Immutable, AppendOnly, NoDump bool
+	// Mount is the id of the mount that was asked (5.8), 0 before. One inode may show
+	// other owners on another mount: that may be id-mapped.
+	Mount uint64
 	// MountRoot: something is mounted here and hides the inode of the tree (5.8).
 	MountRoot bool
 }
@@ -80,12 +86,15 @@ func StatAt(dirfd int, name string, mask int, st *Stat) error {
 		Size: int64(x.Size), Blocks: int64(x.Blocks),
 		Mtime:     Timespec{x.Mtime.Sec, x.Mtime.Nsec},
 		Ctime:     Timespec{x.Ctime.Sec, x.Ctime.Nsec},
+		Mount:     x.Mnt_id,
 		MountRoot: x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		Immutable: x.Attributes&unix.STATX_ATTR_IMMUTABLE != 0, AppendOnly: x.Attributes&unix.STATX_ATTR_APPEND != 0,
+		NoDump: x.Attributes&unix.STATX_ATTR_NODUMP != 0,
 	}
 	return nil
 }
 
-// UsageAt is [StatAt] for measuring: it leaves times and MountRoot unset. The
+// UsageAt is [StatAt] for measuring: it leaves times, attributes, Mount and MountRoot unset. The
 // older calls that it makes are a tenth cheaper than statx.
 func UsageAt(dirfd int, name string, st *Stat) error {
 	var c cname
@@ -142,6 +151,19 @@ func IsProc(fd int) bool {
 func IsFuse(fd int) bool {
 	var st unix.Statfs_t
 	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
+}
+
+// Exists reports whether dirfd has an entry of that name, whatever it is.
+func Exists(dirfd int, name string) (bool, error) {
+	var st Stat
+	switch err := StatAt(dirfd, name, StatInode, &st); err { //nolint:errorlint // sys returns it bare
+	case nil:
+		return true, nil
+	case syscall.ENOENT, syscall.ENAMETOOLONG:
+		return false, nil
+	default:
+		return false, err
+	}
 }
 
 // IsWritable reports whether entries can be made in the directory fd.

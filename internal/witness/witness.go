@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"strings"
@@ -59,6 +60,14 @@ type Layer struct {
 	// Evidence is the path of the entry that decided, "" if none did.
 	Evidence string
 	ID       sys.Identity
+	// Owners are those of entries that the mount shows from this layer, each pair once. The
+	// search for a witness meets them by the way; there may be others.
+	Owners []Owner
+	// Copied is an entry that was copied up and has another owner now: somebody changed it,
+	// or the layer is id-mapped. Its Path is "" if there is none, or if another entry was
+	// copied up with the owner that it has in the layer.
+	Copied Owner
+	kept   bool
 
 	fd    int
 	upper bool
@@ -67,6 +76,37 @@ type Layer struct {
 	uuid     [16]byte // of the file system, once it was asked for
 	mayCopy  bool
 	copyings bool
+}
+
+// Owner is the owner of an entry as its layer stores it, and as the mount shows it: they
+// differ where the layer is an id-mapped mount.
+type Owner struct {
+	Path               string
+	UID, GID           uint32
+	ShownUID, ShownGID uint32
+}
+
+// mostOwners is how many different owners of a layer are kept.
+const mostOwners = 64
+
+// owner keeps the owner of an entry whose inode the mount shows.
+func (l *Layer) owner(path string, id, shown *sys.Identity) {
+	o := Owner{path, id.UID, id.GID, shown.UID, shown.GID}
+	if shown.Ctime != id.Ctime { // the mount shows the owner of the copy
+		l.kept = l.kept || o.UID == o.ShownUID && o.GID == o.ShownGID
+		if l.Copied = o; l.kept {
+			l.Copied = Owner{}
+		}
+		return
+	}
+	for _, p := range l.Owners {
+		if p.UID == o.UID && p.GID == o.GID && p.ShownUID == o.ShownUID && p.ShownGID == o.ShownGID {
+			return
+		}
+	}
+	if len(l.Owners) < mostOwners {
+		l.Owners = append(l.Owners, o)
+	}
 }
 
 // Close frees the layer.
@@ -100,6 +140,9 @@ func (l *Layer) copies() bool {
 	}
 	return l.copyings
 }
+
+// ID returns the identity of the mount's root.
+func (m *Mount) ID() sys.Identity { return m.id }
 
 // Close closes the layers.
 func (m *Mount) Close() {
@@ -200,6 +243,9 @@ func (m *Mount) top(l *Layer) (Verdict, error) {
 			root.Ctime = before.Ctime
 		}
 		same, certain := m.same(&root, l, l.fd, "", &before)
+		if same && stable {
+			l.owner("/", &before, &root.Identity)
+		}
 		switch {
 		case same && stable && certain:
 			return Proven, nil
@@ -248,6 +294,8 @@ const (
 	maxDepth = 32
 	// maxMissing is how many entries that the mount does not show are looked for above.
 	maxMissing = 24
+	// maxOwners is how many names are compared after a witness was found, for their owners.
+	maxOwners = 32
 )
 
 // search looks for a witness of one layer.
@@ -279,7 +327,6 @@ func (s *search) dir(fd, merged int, path string, depth int) string {
 	}
 	var dirs []string
 	found := ""
-	_ = sys.Rewind(fd)
 	err := sys.ReadDirSome(fd, func(d sys.Dirent) bool {
 		name := strings.Clone(d.Name)
 		if d.Type == sys.TypeDir {
@@ -288,20 +335,26 @@ func (s *search) dir(fd, merged int, path string, depth int) string {
 		}
 		switch s.compare(fd, merged, path, name) {
 		case witness:
-			found = path + "/" + name
+			found = cmp.Or(found, path+"/"+name)
 		case directory: // the file system does not say what its entries are
 			dirs = append(dirs, name)
 		}
-		return found == "" && s.names > 0
+		if found != "" {
+			s.names = min(s.names, maxOwners)
+		}
+		return s.names > 0
 	})
-	if err != nil || found != "" {
+	if err != nil {
 		return found
 	}
 	for _, name := range dirs {
-		below := path + "/" + name
-		if s.compare(fd, merged, path, name) == witness {
-			return below
+		if s.compare(fd, merged, path, name) == witness && found == "" {
+			found = path + "/" + name
+			s.names = min(s.names, maxOwners)
 		}
+	}
+	if found != "" {
+		return found
 	}
 	for _, name := range dirs {
 		if s.dirs <= 0 || depth >= maxDepth {
@@ -352,6 +405,9 @@ func (s *search) compare(fd, merged int, path, name string) outcome {
 	e, ok, err := s.m.look(merged, name)
 	if err == nil && ok {
 		same, certain := s.m.same(&e, s.l, fd, name, &id)
+		if same {
+			s.l.owner(path+"/"+name, &id, &e.Identity)
+		}
 		if same && certain {
 			return witness
 		}

@@ -135,7 +135,7 @@ func facts(s *diff.Seen) (map[string]string, error) {
 	if s == nil {
 		return f, nil
 	}
-	f["type"], f["mode"], f["owner"] = s.Type.String(), fmt.Sprintf("%04o", s.Mode), fmt.Sprintf("%d:%d", s.UID, s.GID)
+	f["type"], f["mode"], f["owner"] = s.Type.String(), fmt.Sprintf("%04o", s.Mode), owner(s)
 	f["modified"] = time.Unix(s.Mtime.Sec, 0).UTC().Format("2006-01-02 15:04:05Z")
 	switch s.Type {
 	case diff.File:
@@ -326,4 +326,12 @@ func (d *details) hex(l look, sign string, data []byte, at int64) {
 		d.say(l, "%s%08x  %-23s  %s", sign, at, strings.TrimSpace(fmt.Sprintf("% x", part)), letters)
 		at += int64(len(part))
 	}
+}
+
+// owner shows the owner, and whose ids these are if there are two.
+func owner(s *diff.Seen) string {
+	if s.UID == s.HostUID && s.GID == s.HostGID {
+		return fmt.Sprintf("%d:%d", s.UID, s.GID)
+	}
+	return fmt.Sprintf("%d:%d in the container, %d:%d on the host", s.UID, s.GID, s.HostUID, s.HostGID)
 }
