@@ -65,7 +65,8 @@ func (s *stream) Close() error {
 
 // ExportFile writes the changes as a layer to the file at path, mode 0666 before
 // umask. It has that name only once it is whole, and replaces what had the name
-// before; what is no regular file, a fifo for example, is written to as it is.
+// before; what is no regular file, a fifo for example, is written to as it is. A link or
+// fifo that another user put into a shared directory is refused (fs.ErrPermission).
 func (d *Diff) ExportFile(ctx context.Context, path string, opts layer.ExportOptions) (layer.Exported, error) {
 	var done layer.Exported
 	err := wholefile.Write(path, func(w io.Writer) (err error) {

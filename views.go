@@ -31,7 +31,7 @@ func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (
 		before.Close()
 		return nil, err
 	}
-	upper, err := mountutil.OpenTree(s.Upper)
+	upper, err := (&mountutil.Mounts{Opener: s.Opener}).OpenTree(s.Upper)
 	if err != nil {
 		return nil, errors.Join(err, before.Close(), after.Close())
 	}
@@ -223,7 +223,8 @@ func refuseNested(oldDir, newDir string) error {
 
 // roomFor returns the directory to unpack in. Without one it is the default for temporary
 // files, or, where that is on an overlay and so can't have an upper directory, another one
-// for such files, or else where the upper directory of this overlay is.
+// for such files, or else where the upper directory of this overlay is, unless another user
+// may exchange that.
 func (d *Diff) roomFor(dir string) string {
 	if dir != "" {
 		return dir
@@ -236,7 +237,11 @@ func (d *Diff) roomFor(dir string) string {
 		defer f.Close()
 		return !sys.IsOverlay(int(f.Fd())) && sys.IsWritable(int(f.Fd()))
 	}
-	for _, dir := range []string{os.TempDir(), "/var/tmp", "/run", "/dev/shm", filepath.Dir(d.stack.Upper)} {
+	rooms := []string{os.TempDir(), "/var/tmp", "/run", "/dev/shm"}
+	if d.stack.Opener == nil || d.stack.Mountpoint != "" {
+		rooms = append(rooms, filepath.Dir(d.stack.Upper))
+	}
+	for _, dir := range rooms {
 		if fit(dir) {
 			return dir
 		}

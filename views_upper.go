@@ -26,7 +26,7 @@ func showsUpper(ctx context.Context, s diff.Stack) error {
 	if !s.Features.RedirectFollow && !s.Features.Metacopy && len(s.Data) == 0 {
 		return nil
 	}
-	tree, err := mountutil.OpenTree(s.Upper)
+	tree, err := (&mountutil.Mounts{Opener: s.Opener}).OpenTree(s.Upper)
 	if err != nil {
 		return err
 	}

@@ -133,10 +133,14 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 //
 // If dir does not exist or is empty, the layer is unpacked beside it and renamed
 // when it is whole: there is all of it or nothing. (Not where dir is a mount point
-// or subvolume, or its parent can't be written to: then it is emptied again after
+// or subvolume, or its parent can't be written to, or dir is ".": then it is emptied again after
 // a failure.) Otherwise dir is what the lower layers are, and is changed in place:
 // an error may leave part of the layer there, and applying it again makes the
 // tree right. Nothing is synced to disk.
+//
+// Symbolic links in dir are followed, but for those that another user put into a
+// directory where others may write, too (such as /tmp): the error then matches
+// [fs.ErrPermission].
 //
 // Entries replace what is there unless both are directories, which only get the
 // metadata of the entry. A whiteout removes what lower layers have, not what this
@@ -191,7 +195,7 @@ func ApplyAt(ctx context.Context, r io.Reader, dirfd int, name string, opts Appl
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply a layer to %s: %w", diff.QuotePath(name), err)
 	}
-	st := &stage{target: name, fd: fd, ids: diff.IDMap{Users: opts.UIDs, Groups: opts.GIDs}}
+	st := &stage{fd: fd, ids: diff.IDMap{Users: opts.UIDs, Groups: opts.GIDs}}
 	return st.apply(ctx, r, name, opts)
 }
 

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/idmap"
+	"github.com/overlaydiff/overlaydiff/internal/paths"
 	"github.com/overlaydiff/overlaydiff/internal/scratch"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
@@ -21,7 +22,7 @@ const stagePrefix = ".overlaydiff-apply-"
 // stage is where a layer is unpacked: beside the target if it can be renamed to
 // it, else the target itself.
 type stage struct {
-	target  string
+	target  *paths.Place
 	ids     diff.IDMap
 	fd      int  // of the tree's root
 	fresh   bool // nothing was in it
@@ -36,45 +37,52 @@ func openStage(target string, ids diff.IDMap) (*stage, error) {
 	if s.target, err = resolve(target); err != nil {
 		return nil, err
 	}
-	s.fd, err = sys.OpenDir(s.target)
-	exists := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
+	exists := s.target.FD >= 0
 	if exists {
+		if s.fd, err = s.target.OpenDir(); err != nil {
+			return s.orClose(err)
+		}
 		if s.fresh, err = isEmpty(s.fd); err != nil || !s.fresh {
 			return s.orClose(err)
 		}
 	}
 	s.fresh = true
-	if s.parent, err = os.Open(filepath.Dir(s.target)); err != nil {
+	if s.parent, err = s.openParent(); err != nil {
 		return s.inPlace(exists, err)
 	}
-	if exists && !replaceable(s.fd, int(s.parent.Fd())) {
+	if exists && (s.target.Name == "." || !replaceable(s.fd, int(s.parent.Fd()))) {
 		return s, nil
 	}
 	return s.beside(exists)
 }
 
-// resolve follows symbolic links in the target, which are the caller's own.
-func resolve(target string) (string, error) {
+// resolve finds the target, through symbolic links as far as [paths.Output] follows
+// them.
+func resolve(target string) (*paths.Place, error) {
 	if target == "" {
-		return "", errors.New("no directory is named")
+		return nil, errors.New("no directory is named")
 	}
-	path, err := filepath.EvalSymlinks(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, lerr := os.Lstat(target); lerr == nil {
-			return "", fmt.Errorf("it is a symbolic link that leads nowhere: %w", err)
-		}
-		if path, err = filepath.EvalSymlinks(filepath.Dir(target)); err != nil {
-			return "", fmt.Errorf("%w (make the directory that it is in)", err)
-		}
-		path = filepath.Join(path, filepath.Base(target))
+	if short := strings.TrimRight(target, "/"); short != "" {
+		target = short
 	}
+	place, err := paths.Output(target, false)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w (make the directory that it is in)", err)
+	case err == nil && place.FD < 0 && place.Linked:
+		place.Close()
+		return nil, fmt.Errorf("it is a symbolic link that leads nowhere: %w", fs.ErrNotExist)
+	}
+	return place, err
+}
+
+// openParent opens the directory that has the target's name.
+func (s *stage) openParent() (*os.File, error) {
+	fd, err := sys.OpenDirAt(s.target.Dir(), ".")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return filepath.Abs(path)
+	return os.NewFile(uintptr(fd), "the directory that it is in"), nil
 }
 
 // replaceable reports whether another directory may be renamed to the empty one:
@@ -172,7 +180,7 @@ func (s *stage) commit() error {
 	if s.scratch == nil {
 		return nil
 	}
-	if err := syscall.Rename(s.tree(), s.target); err != nil { // os.Rename replaces no directory
+	if err := sys.RenameAt(sys.CurrentDir, s.tree(), s.target.Dir(), s.target.Name); err != nil {
 		return fmt.Errorf("put the tree in its place (is somebody else using the directory?): %w", err)
 	}
 	return s.removeScratch()
@@ -213,6 +221,9 @@ func (s *stage) close() {
 	}
 	if s.parent != nil {
 		s.parent.Close()
+	}
+	if s.target != nil {
+		s.target.Close()
 	}
 }
 

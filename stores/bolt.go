@@ -40,34 +40,33 @@ type bucket struct {
 const (
 	boltMagic   = 0xED0CDAED
 	boltVersion = 2
-	boltHeader  = 16      // of pages: id, flags, count, overflow
-	boltElement = 16      // of branches and leaves alike
-	boltMeta    = 64      // what follows the header of a meta page
-	boltSum     = 56      // where in it the checksum is, of what is before
-	maxBoltDeep = 64      // a tree of so many levels has more keys than there are bytes
-	boltReads   = 16      // how often a byte is looked at at most, on average
-	isBranch    = 1       // flags of pages
-	isLeaf      = 2       //
-	isBucket    = 1       // flag of a leaf's element
-	maxDatabase = 1 << 29 // containerd's have a few MiB
-	maxUsers    = 1 << 26 // those of ordinary users, as all is read
+	boltHeader  = 16 // of pages: id, flags, count, overflow
+	boltElement = 16 // of branches and leaves alike
+	boltMeta    = 64 // what follows the header of a meta page
+	boltSum     = 56 // where in it the checksum is, of what is before
+	maxBoltDeep = 64 // a tree of so many levels has more keys than there are bytes
+	boltReads   = 16 // how often a byte is looked at at most, on average
+	isBranch    = 1  // flags of pages
+	isLeaf      = 2  //
+	isBucket    = 1  // flag of a leaf's element
 )
 
 var errBolt = errors.New("the database is damaged: mend the store")
 
 // openBolt reads a database as of one commit, whoever has it open.
-func openBolt(ctx context.Context, path string) (*bolt, error) {
-	f, err := openFile(path, maxDatabase)
+func openBolt(ctx context.Context, e eyes, path string) (*bolt, error) {
+	f, err := e.file(path, maxDatabase)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	most := e.limit(maxDatabase)
 	const tries = 100
 	for range tries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		data, same, err := readBolt(f)
+		data, same, err := readBolt(f, most)
 		if err != nil {
 			return nil, pathError(err, path)
 		}
@@ -87,12 +86,12 @@ func openBolt(ctx context.Context, path string) (*bolt, error) {
 // readBolt returns the file, and whether that is the state after one commit. A
 // commit writes its pages where the one before has none, and then one of the two
 // meta pages: so it is if those were the same before and after.
-func readBolt(f *os.File) (data []byte, same bool, err error) {
+func readBolt(f *os.File, most int64) (data []byte, same bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, err
 	}
-	if info.Size() > maxDatabase || info.Size() > maxUsers && owner(info) != 0 {
+	if info.Size() > most {
 		return nil, false, errors.New("it is larger than containerd would write")
 	}
 	before, err := boltHeads(f)

@@ -64,7 +64,7 @@ func TestBolt_whileWritten(t *testing.T) {
 			t.Fatalf("only %d commits were seen", len(seen))
 		}
 		var values []byte
-		db, err := openBolt(t.Context(), path)
+		db, err := openBolt(t.Context(), eyes{node: "/"}, path)
 		if err != nil {
 			t.Logf("not read: %v", err) // all the time is all the time
 			continue
@@ -132,7 +132,7 @@ func FuzzBolt(f *testing.F) {
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		db, err := openBolt(t.Context(), path)
+		db, err := openBolt(t.Context(), eyes{node: "/"}, path)
 		if err == nil {
 			_ = dump(db.root, map[string]string{}, "")
 		}
@@ -200,7 +200,7 @@ func TestBolt_random(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, err := openBolt(t.Context(), db.Path())
+		ours, err := openBolt(t.Context(), eyes{node: "/"}, db.Path())
 		if err == nil {
 			err = dump(ours.root, got, "")
 		}
@@ -236,7 +236,7 @@ func TestBolt_oneValueManyKeys(t *testing.T) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	db, err := openBolt(t.Context(), path)
+	db, err := openBolt(t.Context(), eyes{node: "/"}, path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ type chains struct {
 	// read returns a layer and the name of the one below, "" if there is none.
 	read  func(name string) (l Layer, parent string, err error)
 	known map[string]found
+	left  *int // how many layers may still be listed; nil: any number
 }
 
 type found struct {
@@ -27,8 +28,8 @@ type found struct {
 	err    error
 }
 
-func newChains(read func(string) (Layer, string, error)) *chains {
-	return &chains{read: read, known: map[string]found{}}
+func (m mounter) newChains(read func(string) (Layer, string, error)) *chains {
+	return &chains{read: read, known: map[string]found{}, left: m.layersLeft}
 }
 
 // of returns the layer top and all below it, topmost first. With an error, it
@@ -53,6 +54,11 @@ func (c *chains) of(ctx context.Context, top string) ([]Layer, error) {
 		}
 		if f.err != nil {
 			return layers, f.err
+		}
+		if c.left != nil {
+			if *c.left--; *c.left < 0 {
+				return layers, fmt.Errorf("find the layers below %s: the containers of the store have more than %d together: mend the store", diff.QuotePath(short(top)), maxUsersLayers)
+			}
 		}
 		layers = append(layers, f.layer)
 		name = f.parent

@@ -12,7 +12,7 @@ import (
 
 func TestChains(t *testing.T) {
 	reads := 0
-	images := newChains(func(name string) (Layer, string, error) {
+	images := mounter{}.newChains(func(name string) (Layer, string, error) {
 		reads++
 		n, _ := strconv.Atoi(name)
 		if n == 1 {

@@ -43,6 +43,9 @@ const (
 // Container is a container with its own layer and those of its image.
 type Container struct {
 	Runtime Runtime
+	// Owner is the user whose store has it. What it says of itself is that user's
+	// word; the zero value is root.
+	Owner Owner
 	// Namespace is containerd's ("k8s.io", "moby", "default"), "" elsewhere.
 	Namespace string
 	ID        string
@@ -116,12 +119,19 @@ func (c Container) ImageSize() (int64, bool) {
 	return sum, c.Err == nil
 }
 
+// maxName is how long a name can be, and how many there can be: no runtime makes longer
+// ones.
+const (
+	maxName  = 1024
+	maxNames = 64
+)
+
 // setNames fills in the names, those of a pod as well.
 func (c *Container) setNames(names []string) {
 	c.Name = c.ID
 	for _, name := range names {
 		name = strings.TrimPrefix(name, "/")
-		if name != "" {
+		if name != "" && len(name) <= maxName {
 			c.addName(name)
 		}
 	}
@@ -137,7 +147,7 @@ func (c *Container) setNames(names []string) {
 }
 
 func (c *Container) addName(name string) {
-	if !slices.Contains(c.Names, name) {
+	if len(c.Names) < maxNames && !slices.Contains(c.Names, name) {
 		c.Names = append(c.Names, name)
 	}
 }

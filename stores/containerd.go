@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,6 +29,7 @@ import (
 // plugins/snapshots/overlay/overlay.go do.
 type containerd struct {
 	root       string
+	eyes       eyes
 	namespaces []string
 	known      map[string]*snapshotter // by name of the snapshotter
 	keys       map[snapshotKey]snapshotRecord
@@ -64,12 +64,15 @@ type snapshotRow struct {
 	size int64 // -1 if it is not committed
 }
 
+// snapshotsEach is how many snapshots there can be for each container.
+const snapshotsEach = 16
+
 // openContainerd reads which snapshots there are, and lists the containers.
-func openContainerd(ctx context.Context, root string) (*containerd, []containerRow, error) {
-	d := &containerd{root: root, known: map[string]*snapshotter{}, keys: map[snapshotKey]snapshotRecord{}}
+func openContainerd(ctx context.Context, e eyes, root string) (*containerd, []containerRow, error) {
+	d := &containerd{root: root, eyes: e, known: map[string]*snapshotter{}, keys: map[snapshotKey]snapshotRecord{}}
 	var rows []containerRow
 	path := filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db")
-	db, err := openBolt(ctx, path)
+	db, err := openBolt(ctx, e, path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,10 +85,19 @@ func openContainerd(ctx context.Context, root string) (*containerd, []containerR
 			d.namespaces = append(d.namespaces, namespace)
 			list, err := readRows(namespace, in)
 			rows = append(rows, list...)
+			if len(rows) > e.entries() {
+				err = fmt.Errorf("it has more than %d containers: mend the store", e.entries())
+			}
 			if err != nil {
 				return err
 			}
-			return d.readKeys(namespace, in)
+			if err := d.readKeys(namespace, in); err != nil {
+				return err
+			}
+			if most := snapshotsEach * e.entries(); len(d.keys) > most {
+				return fmt.Errorf("it has more than %d snapshots: mend the store", most)
+			}
+			return nil
 		})
 	}
 	if err != nil {
@@ -149,24 +161,24 @@ func (d *containerd) readKeys(namespace string, in bucket) error {
 func (d *containerd) snapshots(ctx context.Context, name string) *snapshotter {
 	if d.known[name] == nil {
 		s := &snapshotter{dir: filepath.Join(d.root, "io.containerd.snapshotter.v1."+name), names: map[string]snapshotRow{}}
-		s.err = s.read(ctx, name)
+		s.err = s.read(ctx, d.eyes, name)
 		d.known[name] = s
 	}
 	return d.known[name]
 }
 
-func (s *snapshotter) read(ctx context.Context, name string) error {
+func (s *snapshotter) read(ctx context.Context, e eyes, name string) error {
 	if !isID(name) {
 		return fmt.Errorf("find the snapshots of %q: that is no snapshotter: mend the store", short(name))
 	}
 	path := filepath.Join(s.dir, "metadata.db")
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	db, err := openBolt(ctx, e, path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return &diff.UnsupportedError{
 			Op:     "read the snapshots of " + name,
 			Reason: "it keeps no list of them in containerd's root, as those that make overlays do: name the container as pid:N while it runs",
 		}
 	}
-	db, err := openBolt(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -212,7 +224,7 @@ func (d *containerd) layer(ctx context.Context, k snapshotKey) (Layer, string, e
 	if _, ok := sha256Hex(k.key); ok {
 		l.ChainID = k.key
 	}
-	return l, record.parent, checkDir(l.Dir)
+	return l, record.parent, d.eyes.layerDir(l.Dir)
 }
 
 // fill finds the layers of the container whose own snapshot is k.
@@ -224,7 +236,7 @@ func (d *containerd) fill(ctx context.Context, c *Container, m mounter, k snapsh
 		return err
 	}
 	c.RW = rw
-	all := newChains(func(key string) (Layer, string, error) {
+	all := m.newChains(func(key string) (Layer, string, error) {
 		return d.layer(ctx, snapshotKey{k.namespace, k.snapshotter, key})
 	})
 	layers, err := all.of(ctx, parent)
@@ -258,7 +270,7 @@ func (d *containerd) dockers(driver, id string) (snapshotKey, bool) {
 }
 
 func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
-	d, rows, err := openContainerd(ctx, s.Root)
+	d, rows, err := openContainerd(ctx, *s.eyes, s.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -277,10 +289,10 @@ func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if isDir(s.RunRoot) {
+		if s.eyes.isDir(s.RunRoot) {
 			c.State = Stopped // unless it has a task
 		}
-		c.setProcess(s.taskPID(row), Running, m.defaults)
+		c.setProcess(s.taskPID(row), Running, m)
 		list = append(list, c)
 	}
 	return list, nil
@@ -308,7 +320,7 @@ func (s Store) taskPID(row containerRow) int {
 		return 0
 	}
 	for _, plugin := range []string{"io.containerd.runtime.v2.task", "io.containerd.runtime.v1.linux"} {
-		word, err := readWord(filepath.Join(s.RunRoot, plugin, row.namespace, row.id, "init.pid"))
+		word, err := s.eyes.readWord(filepath.Join(s.RunRoot, plugin, row.namespace, row.id, "init.pid"))
 		if err == nil {
 			pid, _ := strconv.Atoi(word)
 			return pid

@@ -12,9 +12,11 @@
 //     name or the beginning of its id.
 //
 // Nothing in a store is trusted, since a user's own store may be read by root:
-// ids become part of a path only if they are plain names, symbolic links of an
-// ordinary user lead only to what is that user's, files are read up to a
-// bound and only if they are regular, chains of parents end. What is wrong with
+// ids become part of a path only if they are plain names; every path is resolved by
+// descriptor, and what is opened in a user's store is the user's; files are read up to
+// a bound and only if they are regular; chains of parents end. The layers of a container
+// are opened the same way each time (Container.Stack.Opener), and [Container.Owner] says
+// whose word all of it is. What is wrong with
 // one container, or was removed meanwhile, is an error in its entry
 // ([Container.Err]), and the others are listed all the same.
 //

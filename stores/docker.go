@@ -66,7 +66,7 @@ type docker struct {
 }
 
 func dockerContainers(ctx context.Context, s Store) ([]Container, error) {
-	ids, err := listIDs(filepath.Join(s.Root, "containers"))
+	ids, err := s.eyes.listIDs(filepath.Join(s.Root, "containers"))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (d *docker) findIDs() (err error) {
 
 func (d *docker) fill(ctx context.Context, c *Container) error {
 	var config dockerConfig
-	if err := readJSON(filepath.Join(d.Root, "containers", c.ID, "config.v2.json"), maxObject, &config); err != nil {
+	if err := d.mounter.eyes.readJSON(filepath.Join(d.Root, "containers", c.ID, "config.v2.json"), maxObject, &config); err != nil {
 		return err
 	}
 	c.setNames([]string{config.Name})
@@ -116,7 +116,7 @@ func (d *docker) fill(ctx context.Context, c *Container) error {
 	c.State = config.State.state()
 	err := d.layers(ctx, c, config.Driver)
 	if config.State.Running {
-		c.setProcess(config.State.Pid, c.State, d.defaults)
+		c.setProcess(config.State.Pid, c.State, d.mounter)
 	}
 	return err
 }
@@ -127,28 +127,28 @@ func (d *docker) layers(ctx context.Context, c *Container, driver string) error 
 	}
 	c.Fuse = driver != "overlay2"
 	mount := filepath.Join(d.Root, "image", driver, "layerdb", "mounts", c.ID)
-	id, err := readID(filepath.Join(mount, "mount-id"))
+	id, err := d.mounter.eyes.readID(filepath.Join(mount, "mount-id"))
 	if err != nil {
 		return err
 	}
 	dir := filepath.Join(d.Root, driver, id)
 	rw := Layer{CacheID: id, Dir: filepath.Join(dir, "diff"), Size: -1}
-	if err := checkDir(rw.Dir); err != nil {
+	if err := d.mounter.eyes.layerDir(rw.Dir); err != nil {
 		return err
 	}
 	c.RW = rw
-	id, err = readID(filepath.Join(mount, "init-id"))
+	id, err = d.mounter.eyes.readID(filepath.Join(mount, "init-id"))
 	switch {
 	case err == nil:
 		c.Init = Layer{CacheID: id, Dir: filepath.Join(d.Root, driver, id, "diff"), Size: -1}
-		err = checkDir(c.Init.Dir)
+		err = d.mounter.eyes.layerDir(c.Init.Dir)
 	case errors.Is(err, fs.ErrNotExist):
 		err = nil
 	}
 	if err != nil {
 		return err
 	}
-	parent, err := readWord(filepath.Join(mount, "parent"))
+	parent, err := d.mounter.eyes.readWord(filepath.Join(mount, "parent"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // an empty image has no layer
 		return err
 	}
@@ -170,7 +170,7 @@ func (d *docker) snapshots(ctx context.Context, c *Container, driver string) err
 	var unread error
 	if d.containerd == nil {
 		for _, root := range d.ImageStores {
-			store, _, err := openContainerd(ctx, root)
+			store, _, err := openContainerd(ctx, d.mounter.eyes, root)
 			if err != nil {
 				unread = and(unread, unlessMissing(err))
 				continue
@@ -194,7 +194,7 @@ func (d *docker) snapshots(ctx context.Context, c *Container, driver string) err
 
 func (d *docker) chains(driver string) *chains {
 	if d.images[driver] == nil {
-		d.images[driver] = newChains(func(chain string) (Layer, string, error) { return d.layer(driver, chain) })
+		d.images[driver] = d.newChains(func(chain string) (Layer, string, error) { return d.layer(driver, chain) })
 	}
 	return d.images[driver]
 }
@@ -208,27 +208,27 @@ func (d *docker) layer(driver, chain string) (Layer, string, error) {
 	meta := filepath.Join(d.Root, "image", driver, "layerdb", "sha256", digits)
 	l := Layer{ChainID: chain, Size: -1}
 	var err error
-	if l.CacheID, err = readID(filepath.Join(meta, "cache-id")); err != nil {
+	if l.CacheID, err = d.mounter.eyes.readID(filepath.Join(meta, "cache-id")); err != nil {
 		return l, "", err
 	}
 	l.Dir = filepath.Join(d.Root, driver, l.CacheID, "diff")
-	if err := checkDir(l.Dir); err != nil {
+	if err := d.mounter.eyes.layerDir(l.Dir); err != nil {
 		return l, "", err
 	}
-	if l.DiffID, err = readWord(filepath.Join(meta, "diff")); err != nil {
+	if l.DiffID, err = d.mounter.eyes.readWord(filepath.Join(meta, "diff")); err != nil {
 		return l, "", err
 	}
 	if _, ok := sha256Hex(l.DiffID); !ok {
 		return l, "", fmt.Errorf("read %s: %q is no sha256 digest: mend the store", diff.QuotePath(filepath.Join(meta, "diff")), short(l.DiffID))
 	}
-	size, err := readWord(filepath.Join(meta, "size"))
+	size, err := d.mounter.eyes.readWord(filepath.Join(meta, "size"))
 	if err != nil {
 		return l, "", err
 	}
 	if n, err := strconv.ParseInt(size, 10, 64); err == nil && n >= 0 {
 		l.Size = n
 	}
-	parent, err := readWord(filepath.Join(meta, "parent"))
+	parent, err := d.mounter.eyes.readWord(filepath.Join(meta, "parent"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

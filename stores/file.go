@@ -8,72 +8,79 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // How much of a file is read: far more than runtimes write.
 const (
-	maxWord   = 4 << 10  // one id or number
-	maxObject = 16 << 20 // one container or layer
-	maxList   = 64 << 20 // all containers or layers of a store
+	maxWord     = 4 << 10  // one id or number
+	maxObject   = 16 << 20 // one container or layer
+	maxList     = 64 << 20 // all containers or layers of a store
+	maxDatabase = 1 << 29  // containerd's have a few MiB
 )
 
-// openFile opens a file. It is an error if that is not a regular file (a link as
-// the last name is not followed) or larger than limit.
-func openFile(path string, limit int64) (*os.File, error) {
-	if err := checkLinks(path); err != nil {
-		return nil, err
-	}
-	// Not to wait for a writer if it is a fifo.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, pathError(err, path)
-	}
-	info, err := f.Stat()
+// And of the store of a user, of whom there may be many: all is in memory at once.
+const (
+	maxUsersFile     = 8 << 20
+	maxUsersDatabase = 16 << 20
+	maxEntries       = 1 << 16 // containers, layers or snapshots of a store
+	maxUsersEntries  = 1 << 12
+	maxUsersLayers   = 1 << 16 // of all its containers together
+)
+
+// limit is a limit for root's files as it is for this store.
+func (e eyes) limit(most int64) int64 {
 	switch {
-	case err != nil:
-		err = pathError(err, path)
-	case !info.Mode().IsRegular():
-		err = fmt.Errorf("read %s: it is no regular file: mend the store", diff.QuotePath(path))
-	case info.Size() > limit:
-		err = tooLarge(path, limit)
+	case e.user == 0:
+		return most
+	case most == maxDatabase:
+		return maxUsersDatabase
 	}
-	if err != nil {
-		f.Close()
-		return nil, err
+	return min(most, maxUsersFile)
+}
+
+// entries is how many entries a list of the store can have.
+func (e eyes) entries() int {
+	if e.user == 0 {
+		return maxEntries
 	}
-	return f, nil
+	return maxUsersEntries
 }
 
 func tooLarge(path string, limit int64) error {
 	return fmt.Errorf("read %s: it is larger than %d bytes, no runtime writes that: mend the store", diff.QuotePath(path), limit)
 }
 
-// readFile returns a file's content, with the errors of [openFile].
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := openFile(path, limit)
+// readFile returns a file's content, with the errors of [eyes.file].
+func (e eyes) readFile(path string, limit int64) ([]byte, error) {
+	f, err := e.file(path, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return readAll(f, path, e.limit(limit))
+}
+
+func readAll(f io.Reader, path string, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, pathError(err, path)
 	}
-	if int64(len(data)) > limit { // those of /proc have no size
+	if int64(len(data)) > limit { // it grew, or is one of /proc, which have no size
 		return nil, tooLarge(path, limit)
 	}
 	return data, nil
 }
 
 // readJSON decodes a file that has one JSON value.
-func readJSON(path string, limit int64, v any) error {
-	data, err := readFile(path, limit)
+func (e eyes) readJSON(path string, limit int64, v any) error {
+	data, err := e.readFile(path, limit)
 	if err != nil {
 		return err
 	}
@@ -84,14 +91,14 @@ func readJSON(path string, limit int64, v any) error {
 }
 
 // readWord returns the content of a file of one word.
-func readWord(path string) (string, error) {
-	data, err := readFile(path, maxWord)
+func (e eyes) readWord(path string) (string, error) {
+	data, err := e.readFile(path, maxWord)
 	return strings.TrimSpace(string(data)), err
 }
 
 // readID returns the id that a file contains.
-func readID(path string) (string, error) {
-	id, err := readWord(path)
+func (e eyes) readID(path string) (string, error) {
+	id, err := e.readWord(path)
 	if err == nil && !isID(id) {
 		err = fmt.Errorf("read %s: %q is no id: mend the store", diff.QuotePath(path), short(id))
 	}
@@ -100,41 +107,32 @@ func readID(path string) (string, error) {
 
 // listIDs returns the names in a directory that can be ids. A directory that
 // does not exist has none.
-func listIDs(dir string) ([]string, error) {
-	if err := checkLinks(dir); err != nil {
+func (e eyes) listIDs(path string) ([]string, error) {
+	fd, _, err := e.open(path, sys.PathDir)
+	if err != nil {
 		return nil, unlessMissing(err)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, pathError(err, dir)
+	defer sys.Close(fd)
+	list, err := sys.OpenDirAt(fd, ".")
+	if err != nil {
+		return nil, pathError(err, path)
 	}
+	defer sys.Close(list)
 	var ids []string
-	for _, e := range entries {
-		if isID(e.Name()) {
-			ids = append(ids, e.Name())
+	err = sys.ReadDir(list, func(d sys.Dirent) bool {
+		if name := strings.Clone(d.Name); isID(name) {
+			ids = append(ids, name)
 		}
-	}
-	return ids, nil
-}
-
-// checkDir returns an error if path is no directory, or is a link.
-func checkDir(path string) error {
-	if err := checkLinks(path); err != nil {
-		return err
-	}
-	info, err := os.Lstat(path)
+		return len(ids) <= e.entries()
+	})
 	switch {
 	case err != nil:
-		return pathError(err, path)
-	case !info.IsDir():
-		return fmt.Errorf("find the layer directory %s: it is no directory: mend the store", diff.QuotePath(path))
+		return nil, pathError(err, path)
+	case len(ids) > e.entries():
+		return nil, fmt.Errorf("list %s: it has more than %d entries: mend the store", diff.QuotePath(path), e.entries())
 	}
-	return nil
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+	slices.Sort(ids)
+	return ids, nil
 }
 
 // isID reports whether id is one plain name that can be part of a path. Docker,
@@ -163,8 +161,9 @@ func sha256Hex(digest string) (string, bool) {
 }
 
 // short cuts what is printed of an untrusted word.
-func short(s string) string {
-	const most = 80
+func short(s string) string { return cutWord(s, 80) }
+
+func cutWord(s string, most int) string {
 	if len(s) > most {
 		return s[:most] + "…"
 	}
@@ -173,6 +172,12 @@ func short(s string) string {
 
 // pathError makes an error of package os harmless to print, and adds the remedy.
 func pathError(err error, path string) error {
+	if foreign, ok := errors.AsType[*foreignError](err); ok {
+		return fmt.Errorf("open %s: %w", diff.QuotePath(path), foreign)
+	}
+	if errno, ok := err.(syscall.Errno); ok { //nolint:errorlint // internal/sys returns it bare
+		err = &fs.PathError{Op: "open", Path: path, Err: errno}
+	}
 	remedy := "is the store mounted here?"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Find looks for the stores of a node below root, "/" or where the node's root is
@@ -31,25 +32,34 @@ import (
 // may look, it returns what it found nonetheless, but for a cancelled context. A
 // user's own configuration is no cause of an error.
 func Find(ctx context.Context, root string, uppers ...string) ([]Store, error) {
-	f := finder{root: root}
+	f := finder{root: root, eyes: eyes{node: root}}
 	var err error
+	if f.eyes.node, err = filepath.Abs(root); err != nil {
+		return nil, err
+	}
+	f.eyes.accounts, err = readAccounts(f.eyes)
+	f.named = true
 	for _, look := range []func() error{f.docker, f.storage, f.isulad, f.containerd} {
 		err = and(err, look())
 	}
-	homes, passwdErr := f.homes()
-	err = and(err, passwdErr)
-	for _, h := range homes {
+	f.named = false
+	for _, h := range f.eyes.accounts.homes {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		uid := strconv.FormatUint(uint64(h.uid), 10)
+		f.home, f.eyes.user = h, h.uid
 		f.addDocker(filepath.Join(h.dir, ".local/share/docker"))
 		f.add(Containerd(f.path(h.dir, ".local/share/containerd"), ""))
+		f.eyes.images = []string{f.path(h.dir)} // it may be the administrator's
 		conf, _ := f.conf(filepath.Join(h.dir, ".config/containers/storage.conf"))
+		f.eyes.images = nil
 		expand := func(s string) string {
-			return os.Expand(s, func(name string) string { return map[string]string{"HOME": h.dir, "UID": h.uid}[name] })
+			return os.Expand(s, func(name string) string { return map[string]string{"HOME": h.dir, "UID": uid}[name] })
 		}
-		f.addStorage(conf, expand, filepath.Join(h.dir, ".local/share/containers/storage"), filepath.Join("/run/user", h.uid, "containers"))
+		f.addStorage(conf, expand, filepath.Join(h.dir, ".local/share/containers/storage"), filepath.Join("/run/user", uid, "containers"))
 	}
+	f.home, f.eyes.user = home{}, 0
 	for _, upper := range uppers {
 		f.addAround(upper)
 	}
@@ -67,7 +77,7 @@ func (f *finder) addAround(upper string) {
 	case "overlay2/diff", "fuse-overlayfs/diff":
 		f.addDocker(root)
 	case "overlay/diff":
-		if _, err := os.Lstat(f.path(root, "overlay-layers", "layers.json")); err == nil {
+		if f.eyes.exists(f.path(root, "overlay-layers", "layers.json")) {
 			f.add(ContainersStorage(f.path(root), ""))
 		} else if filepath.Base(root) == "storage" {
 			f.add(ISulad(f.path(filepath.Dir(root))))
@@ -80,8 +90,11 @@ func (f *finder) addAround(upper string) {
 // finder collects stores that exist.
 type finder struct {
 	root   string
+	eyes   eyes
+	home   home // that is looked at; zero: none
+	named  bool // root's configuration names the place
 	stores []Store
-	seen   []os.FileInfo
+	seen   map[inode]bool
 	denied int // may not be looked at
 	one    string
 }
@@ -91,7 +104,7 @@ func (f *finder) path(elem ...string) string {
 	if f.root == "/" {
 		return filepath.Join(elem...)
 	}
-	return below(f.root, filepath.Join(elem...))
+	return f.eyes.real(filepath.Join(elem...))
 }
 
 // add adds a store if it has containers, or the directory for them.
@@ -100,13 +113,35 @@ func (f *finder) add(s Store) {
 		LayoutDocker: "containers", LayoutContainersStorage: "overlay-containers", LayoutISulad: "storage/overlay-containers",
 		LayoutContainerd: "io.containerd.metadata.v1.bolt",
 	}[s.Layout]
-	info, err := os.Stat(filepath.Join(s.Root, sub))
+	e := f.eyes
+	e.images = s.ImageStores
+	var err error
+	e.user = 0
+	s.eyes, err = e.of(s.Root, f.named)
+	if home := f.home; home.uid != 0 {
+		switch s.eyes.user {
+		case server: // of the home directory
+			s.eyes.user = home.uid
+		case home.uid:
+		default: // a user's configuration names no store of others
+			if s.eyes.user != 0 || !strings.HasPrefix(s.Root, f.path(home.dir)+"/") {
+				return
+			}
+		}
+	}
+	var st sys.Stat
+	if err == nil {
+		st, err = s.eyes.dir(filepath.Join(s.Root, sub))
+	}
 	f.note(err, s.Root)
-	if err != nil || !info.IsDir() || slices.ContainsFunc(f.seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
+	if err != nil || f.seen[inode{st.Dev, st.Ino}] {
 		return
 	}
 	s.Node = f.root
-	f.seen = append(f.seen, info)
+	if f.seen == nil {
+		f.seen = map[inode]bool{}
+	}
+	f.seen[inode{st.Dev, st.Ino}] = true
 	f.stores = append(f.stores, s)
 }
 
@@ -123,10 +158,10 @@ func (f *finder) docker() error {
 		DataRoot string `json:"data-root"`
 		Graph    string `json:"graph"` // before Docker 17.05
 	}
-	err := readJSON(f.path("/etc/docker/daemon.json"), maxObject, &conf)
+	err := f.eyes.readJSON(f.path("/etc/docker/daemon.json"), maxObject, &conf)
 	for _, root := range []string{cmp.Or(conf.DataRoot, conf.Graph, "/var/lib/docker"), "/var/snap/docker/common/var-lib-docker"} {
 		f.addDocker(root)
-		names, err := listIDs(f.path(root))
+		names, err := f.eyes.listIDs(f.path(root))
 		f.note(err, f.path(root))
 		for _, name := range names {
 			if remapped.MatchString(name) {
@@ -169,7 +204,7 @@ func (f *finder) isulad() error {
 	var conf struct {
 		Graph string `json:"graph"`
 	}
-	err := readJSON(f.path("/etc/isulad/daemon.json"), maxObject, &conf)
+	err := f.eyes.readJSON(f.path("/etc/isulad/daemon.json"), maxObject, &conf)
 	f.add(ISulad(f.path(cmp.Or(conf.Graph, "/var/lib/isulad"))))
 	return unlessMissing(err)
 }
@@ -185,7 +220,7 @@ func (f *finder) storage() error {
 
 // conf reads a storage.conf.
 func (f *finder) conf(path string) (map[string][]string, error) {
-	data, err := readFile(f.path(path), maxObject)
+	data, err := f.eyes.readFile(f.path(path), maxObject)
 	return parseConf(string(data)), err
 }
 
@@ -209,26 +244,6 @@ func (f *finder) addStorage(conf map[string][]string, expand func(string) string
 	}
 	s.MountOptions = cmp.Or(last("storage.options.overlay.mountopt"), last("storage.options.mountopt"))
 	f.add(s)
-}
-
-// home is a user's home directory.
-type home struct{ dir, uid string }
-
-// homes returns the home directories of users, root excepted.
-func (f *finder) homes() (list []home, err error) {
-	passwd, err := readFile(f.path("/etc/passwd"), maxObject)
-	for line := range strings.Lines(string(passwd)) {
-		p := strings.Split(line, ":")
-		if len(p) != 7 || !filepath.IsAbs(p[5]) {
-			continue
-		}
-		uid, err := strconv.ParseUint(p[2], 10, 32)
-		h := home{dir: p[5], uid: p[2]}
-		if err == nil && uid != 0 && !slices.Contains(list, h) {
-			list = append(list, h)
-		}
-	}
-	return list, unlessMissing(err)
 }
 
 func unlessMissing(err error) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
@@ -40,7 +41,7 @@ func TestFind(t *testing.T) {
 		ContainersStorage(at("home/v/pods"), at("tmp/1001")),
 	}
 	got, err := Find(t.Context(), root)
-	if d := cmp.Diff(onNode(root, want), got); d != "" || err != nil {
+	if d := cmp.Diff(onNode(root, want), got, cmpopts.IgnoreUnexported(Store{})); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -74,7 +75,7 @@ func TestFind_configured(t *testing.T) {
 	if d := cmp.Diff(onNode(root, []Store{
 		Docker(at("mnt/docker"), at("mnt/docker/containerd/daemon"), at("var/lib/containerd")),
 		pods, ISulad(at("srv/isulad")), Containerd(at("srv/ctd"), at("srv/state")),
-	}), got); d != "" || err != nil {
+	}), got, cmpopts.IgnoreUnexported(Store{})); d != "" || err != nil {
 		t.Errorf("%v, stores (-want +got):\n%s", err, d)
 	}
 	write(t, `{"data-root":`, root, "etc/docker/daemon.json")

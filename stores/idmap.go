@@ -84,7 +84,7 @@ func subIDs(root string, uid, gid uint32) (diff.IDMap, error) {
 	}
 	of := func(file string, own uint32) ([]diff.IDRange, error) {
 		ranges := []diff.IDRange{{Container: 0, Host: own, Size: 1}}
-		subordinate, err := subRanges(filepath.Join(root, file), names)
+		subordinate, err := subRanges(eyesOf(root), filepath.Join(root, file), names)
 		next := uint32(1)
 		for _, r := range subordinate {
 			ranges = append(ranges, diff.IDRange{Container: next, Host: r.Host, Size: r.Size})
@@ -104,7 +104,7 @@ func subIDs(root string, uid, gid uint32) (diff.IDMap, error) {
 func userNames(root string, uid uint32) ([]string, error) {
 	number := strconv.FormatUint(uint64(uid), 10)
 	names := []string{number}
-	passwd, err := readFile(filepath.Join(root, "/etc/passwd"), maxObject)
+	passwd, err := eyesOf(root).readFile(filepath.Join(root, "/etc/passwd"), maxObject)
 	for line := range strings.Lines(string(passwd)) {
 		if p := strings.Split(line, ":"); len(p) == 7 && p[2] == number {
 			names = append(names, p[0])
@@ -115,8 +115,8 @@ func userNames(root string, uid uint32) ([]string, error) {
 
 // subRanges returns the ranges of subordinate ids that a file gives to one of the names, in
 // its order.
-func subRanges(path string, names []string) (ranges []diff.IDRange, err error) {
-	text, err := readFile(path, maxObject)
+func subRanges(e eyes, path string, names []string) (ranges []diff.IDRange, err error) {
+	text, err := e.readFile(path, maxObject)
 	for line := range strings.Lines(string(text)) {
 		p := strings.Split(strings.TrimSpace(line), ":")
 		if len(p) != 3 || !slices.Contains(names, p[0]) {
@@ -137,9 +137,10 @@ func subRanges(path string, names []string) (ranges []diff.IDRange, err error) {
 // first one begins there (moby, LoadIdentityMapping).
 func remapIDs(root, dataRoot string) (diff.IDMap, error) {
 	uid, gid, _ := strings.Cut(filepath.Base(dataRoot), ".")
+	e := eyesOf(root)
 	of := func(file, first string) ([]diff.IDRange, error) {
 		path := filepath.Join(root, file)
-		text, err := readFile(path, maxObject)
+		text, err := e.readFile(path, maxObject)
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +149,7 @@ func remapIDs(root, dataRoot string) (diff.IDMap, error) {
 			if len(p) != 3 {
 				continue
 			}
-			subordinate, err := subRanges(path, p[:1])
+			subordinate, err := subRanges(e, path, p[:1])
 			if err != nil {
 				return nil, err
 			}

@@ -35,7 +35,7 @@ type isuladConfig struct {
 // as its rootfs_store.c and layer_store.c do.
 func isuladContainers(ctx context.Context, s Store) ([]Container, error) {
 	storage := filepath.Join(s.Root, "storage")
-	ids, err := listIDs(filepath.Join(storage, "overlay-containers"))
+	ids, err := s.eyes.listIDs(filepath.Join(storage, "overlay-containers"))
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +44,9 @@ func isuladContainers(ctx context.Context, s Store) ([]Container, error) {
 		return nil, err
 	}
 	d := newLayered(m, []string{filepath.Join(storage, "overlay")}, func(id string) (layerRecord, error) {
-		return isuladLayer(filepath.Join(storage, "overlay-layers"), id)
+		return isuladLayer(*s.eyes, filepath.Join(storage, "overlay-layers"), id)
 	})
-	engines, _ := listIDs(filepath.Join(s.Root, "engines"))
+	engines, _ := s.eyes.listIDs(filepath.Join(s.Root, "engines"))
 	var list []Container
 	for _, id := range ids {
 		c := Container{Runtime: RuntimeISulad, ID: id, Name: id}
@@ -62,7 +62,7 @@ func isuladContainers(ctx context.Context, s Store) ([]Container, error) {
 
 func fillISulad(ctx context.Context, s Store, d *layered, c *Container) error {
 	var config isuladContainer
-	if err := readJSON(filepath.Join(s.Root, "storage", "overlay-containers", c.ID, "container.json"), maxObject, &config); err != nil {
+	if err := s.eyes.readJSON(filepath.Join(s.Root, "storage", "overlay-containers", c.ID, "container.json"), maxObject, &config); err != nil {
 		return err
 	}
 	if config.ID != c.ID {
@@ -78,10 +78,10 @@ func fillISulad(ctx context.Context, s Store, d *layered, c *Container) error {
 }
 
 // isuladLayer reads a layer.json. The id is a plain name.
-func isuladLayer(dir, id string) (layerRecord, error) {
+func isuladLayer(e eyes, dir, id string) (layerRecord, error) {
 	var r layerRecord
 	path := filepath.Join(dir, id, "layer.json")
-	if err := readJSON(path, maxObject, &r); err != nil {
+	if err := e.readJSON(path, maxObject, &r); err != nil {
 		return r, err
 	}
 	if r.ID != id {
@@ -94,7 +94,7 @@ func isuladLayer(dir, id string) (layerRecord, error) {
 func (c *Container) setEngine(root string, engines []string, d *layered) {
 	for _, engine := range engines {
 		var config isuladConfig
-		if readJSON(filepath.Join(root, "engines", engine, c.ID, "config.v2.json"), maxObject, &config) != nil {
+		if d.eyes.readJSON(filepath.Join(root, "engines", engine, c.ID, "config.v2.json"), maxObject, &config) != nil {
 			continue
 		}
 		if name := config.CommonConfig.Name; name != "" {
@@ -106,7 +106,7 @@ func (c *Container) setEngine(root string, engines []string, d *layered) {
 		}
 		c.State = config.State.state()
 		if config.State.Running {
-			c.setProcess(config.State.Pid, c.State, d.defaults)
+			c.setProcess(config.State.Pid, c.State, d.mounter)
 		}
 		return
 	}

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -68,19 +68,21 @@ func newLayered(m mounter, homes []string, record func(id string) (layerRecord, 
 		}
 		for _, home := range homes {
 			l := r.layer(home)
-			if info, err := os.Stat(l.Dir); err == nil && info.IsDir() { // a link with an additional layer store
-				return l, r.Parent, cmp.Or(checkLinks(l.Dir), checkComposefs(home, id))
+			_, err := m.eyes.dir(l.Dir) // a link with an additional layer store
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+				continue
 			}
+			return l, r.Parent, cmp.Or(err, m.checkComposefs(home, id))
 		}
 		return Layer{}, "", pathError(&fs.PathError{Op: "find the layer", Err: fs.ErrNotExist}, r.layer(homes[0]).Dir)
 	}
-	return &layered{mounter: m, home: homes[0], record: record, images: newChains(read)}
+	return &layered{mounter: m, home: homes[0], record: record, images: m.newChains(read)}
 }
 
 // checkComposefs returns an error if the layer's names are in an image file:
 // only while that is mounted can the layer be read.
-func checkComposefs(home, id string) error {
-	if _, err := os.Lstat(filepath.Join(home, id, "composefs-data")); err == nil {
+func (m mounter) checkComposefs(home, id string) error {
+	if m.eyes.exists(filepath.Join(home, id, "composefs-data")) {
 		return &diff.UnsupportedError{Op: "read the layer " + id, Reason: "it is kept as a composefs image: name the container as pid:N while it runs"}
 	}
 	return nil
@@ -92,7 +94,7 @@ func (d *layered) fill(ctx context.Context, c *Container, own string) error {
 	}
 	dir := filepath.Join(d.home, own)
 	rw := Layer{ID: own, Dir: filepath.Join(dir, "diff"), Size: -1}
-	if err := checkDir(rw.Dir); err != nil {
+	if err := d.eyes.layerDir(rw.Dir); err != nil {
 		return err
 	}
 	c.RW = rw

@@ -5,28 +5,35 @@ package stores
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
 // setProcess is told by files that the container's first process is pid. A
 // machine that went down leaves such files behind, and the number may be another
 // process's by now: it is the right one if its root is this overlay. Then the
-// features are those of the mount. If that can't be found out, files are believed.
-func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults) {
+// features are those of the mount. If that can't be found out, files are believed. A
+// user's files are not believed about a process of another user.
+func (c *Container) setProcess(pid int, state State, m mounter) {
 	if pid <= 0 {
 		return
 	}
-	table, err := readFile("/proc/"+strconv.Itoa(pid)+"/mountinfo", maxObject)
+	p, err := openProcess(pid)
+	var table []byte
+	if err == nil {
+		defer p.close()
+		table, err = p.read("mountinfo")
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.EINVAL): // EINVAL: a zombie
-		c.State = Exited
-		return
-	case err == nil && c.RW.Dir != "" && !c.runs(string(table), defaults) && !c.owns(pid):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.EINVAL), // EINVAL: a zombie
+		p != nil && !m.eyes.owns(p.uid),
+		err == nil && c.RW.Dir != "" && !c.runs(string(table), m.defaults) && !c.owns(p):
 		c.State = Exited
 		return
 	}
@@ -34,6 +41,42 @@ func (c *Container) setProcess(pid int, state State, defaults mountutil.Defaults
 	if ids, err := mountutil.ProcessIDs(pid); err == nil && !ids.IsZero() {
 		c.Stack.Container = ids
 	}
+}
+
+// process is an open directory of /proc: it never becomes that of another process which
+// gets the number.
+type process struct {
+	dir  int
+	path string
+	uid  uint32 // whose it is
+}
+
+func openProcess(pid int) (*process, error) {
+	p := &process{path: "/proc/" + strconv.Itoa(pid)}
+	var err error
+	if p.dir, err = sys.OpenDir(p.path); err != nil {
+		return nil, err
+	}
+	var st sys.Stat
+	if err := sys.StatAt(p.dir, "", sys.StatAll, &st); err != nil {
+		p.close()
+		return nil, err
+	}
+	p.uid = st.UID
+	return p, nil
+}
+
+func (p *process) close() { sys.Close(p.dir) }
+
+// read returns what a file of the process has.
+func (p *process) read(name string) ([]byte, error) {
+	fd, err := sys.OpenFileAt(p.dir, name)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), p.path+"/"+name)
+	defer f.Close()
+	return readAll(f, f.Name(), maxObject)
 }
 
 // runs reports whether a process with that mount table has the overlay as its
@@ -60,8 +103,8 @@ func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
 // owns reports whether a process is in a control group of the container's, which every
 // runtime names by the container's id. Its root may be another directory than the layer in
 // the store all the same: that of --rootfs.
-func (c *Container) owns(pid int) bool {
-	groups, err := readFile("/proc/"+strconv.Itoa(pid)+"/cgroup", maxObject)
+func (c *Container) owns(p *process) bool {
+	groups, err := p.read("cgroup")
 	return err == nil && len(c.ID) >= 12 && strings.Contains(string(groups), c.ID)
 }
 

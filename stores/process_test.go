@@ -43,7 +43,7 @@ func TestRuns(t *testing.T) {
 func TestSetProcess(t *testing.T) {
 	for pid, want := range map[int]State{0: Unknown, -1: Unknown, os.Getpid(): Exited, 1 << 23: Exited} {
 		c := Container{RW: Layer{Dir: "/srv/x/diff"}}
-		if c.setProcess(pid, Running, mountutil.Defaults{}); c.State != want || c.PID != 0 {
+		if c.setProcess(pid, Running, mounter{}); c.State != want || c.PID != 0 {
 			t.Errorf("process %d: state %q, pid %d; want %q", pid, c.State, c.PID, want)
 		}
 	}

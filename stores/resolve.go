@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -15,9 +16,15 @@ import (
 )
 
 // Resolve finds the container with that id or name, or else the one whose id
-// begins so. A leading slash is ignored. Where several runtimes have the name,
-// RUNTIME:NAME says which is meant, as "podman:web"; for a container of
-// containerd's, that may be its namespace: "k8s.io:web".
+// begins so. A leading slash is ignored. Where several have the name, more says which
+// is meant:
+//
+//	RUNTIME:NAME         as "podman:web"; for one of containerd's, its namespace: "k8s.io:web"
+//	USER/NAME            as "alice/web", or the user's number
+//	RUNTIME@USER:NAME    as "podman@alice:web"; root's is "podman@root:web"
+//
+// Containers in a store of another user are looked at last, each kind of match: one that
+// the caller or root has is never hidden or made ambiguous by them.
 //
 // The error matches [fs.ErrNotExist] if no store has such a container. It lists
 // the containers if there are several, and says which stores could not be read.
@@ -26,10 +33,6 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 	want := strings.TrimPrefix(nameOrID, "/")
 	if want == "" {
 		return Container{}, errors.New("find a container: its name is empty: give a name or an id")
-	}
-	owner, word, qualified := strings.Cut(want, ":") // no runtime has ':' in names
-	if !qualified {
-		owner, word = "", want
 	}
 	var all []Container
 	var unread []error
@@ -43,22 +46,15 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 		}
 		all = append(all, list...)
 	}
-	for _, matches := range []func(Container) bool{
-		func(c Container) bool { return c.ID == word || slices.Contains(c.Names, word) },
-		func(c Container) bool { return strings.HasPrefix(c.ID, word) },
-	} {
-		var found []Container
-		for _, c := range all {
-			if (owner == "" || owner == string(c.Runtime) || owner == c.Namespace) && matches(c) {
-				found = append(found, c)
+	for _, rank := range []int{0, 1, 2} {
+		for _, q := range queries(want, all, rank) {
+			found := q.in(all, rank)
+			if len(found) == 1 {
+				return found[0], nil
 			}
-		}
-		switch len(found) {
-		case 0:
-		case 1:
-			return found[0], nil
-		default:
-			return Container{}, ambiguous(want, found)
+			if len(found) > 1 {
+				return Container{}, ambiguous(want, found)
+			}
 		}
 	}
 	var err error = notFound(fmt.Sprintf("none of the %d stores of containers has %s: give a name, or the beginning of an id, that overlaydiff ps shows",
@@ -67,6 +63,67 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 		err = and(err, e)
 	}
 	return Container{}, err
+}
+
+// query is one meaning of a name on the command line.
+type query struct {
+	runtime string // or containerd's namespace; "" any
+	user    string // "" any
+	word    string
+}
+
+// queries returns the meanings of a name, the plain one first: names of pods have a
+// '/', too. But a user does not give a container another user's name.
+func queries(want string, all []Container, rank int) []query {
+	of, word, qualified := strings.Cut(want, ":") // no runtime has ':' in names
+	if !qualified {
+		of, word = "", want
+	}
+	runtime, user, _ := strings.Cut(of, "@")
+	list := []query{{runtime, user, word}}
+	if first, rest, ok := strings.Cut(word, "/"); ok && user == "" && rest != "" {
+		list = append(list, query{runtime, first, rest})
+		isUser := first == "root" || slices.ContainsFunc(all, func(c Container) bool { return c.Owner.is(first) })
+		if rank == 2 && isUser {
+			list = list[1:]
+		}
+	}
+	return list
+}
+
+// in returns the containers of a rank that are meant: by id and name, or else those
+// whose id begins so.
+func (q query) in(all []Container, rank int) []Container {
+	for _, matches := range []func(Container) bool{
+		func(c Container) bool { return c.ID == q.word || slices.Contains(c.Names, q.word) },
+		func(c Container) bool { return strings.HasPrefix(c.ID, q.word) },
+	} {
+		var found []Container
+		for _, c := range all {
+			if c.Owner.rank() == rank && q.of(c) && matches(c) {
+				found = append(found, c)
+			}
+		}
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+func (q query) of(c Container) bool {
+	return (q.runtime == "" || q.runtime == string(c.Runtime) || q.runtime == c.Namespace) && (q.user == "" || c.Owner.is(q.user))
+}
+
+// rank is 0 for what the caller has, then comes what root has.
+func (o Owner) rank() int {
+	switch {
+	case o.UID == uint32(os.Geteuid()):
+		return 0
+	case o.UID == 0:
+		return 1
+	}
+	return 2
 }
 
 // notFound is an error that matches [fs.ErrNotExist].
@@ -84,8 +141,11 @@ func ambiguous(want string, found []Container) error {
 			list = append(list, fmt.Sprintf("and %d more", len(found)-most))
 			break
 		}
-		owner := cmp.Or(c.Namespace, string(c.Runtime))
-		one := diff.QuotePath(owner + ":" + c.ID)
+		of := cmp.Or(c.Namespace, string(c.Runtime))
+		if c.Owner.UID != 0 {
+			of = string(c.Runtime) + "@" + c.Owner.String()
+		}
+		one := diff.QuotePath(of + ":" + c.ID)
 		if c.Name != c.ID {
 			one += " (" + diff.QuotePath(c.Name) + ")"
 		}

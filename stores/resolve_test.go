@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+
+	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
 func TestResolve(t *testing.T) {
@@ -60,5 +62,40 @@ func TestResolve(t *testing.T) {
 	cancel()
 	if _, err := Resolve(ctx, all, "web"); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// Root's containers are named as ever, whatever users call theirs; a user's has the
+// user's name before it.
+func TestResolve_Owners(t *testing.T) {
+	testenv.RequireRoot(t)
+	store := func(user int, name string) Store {
+		root := t.TempDir()
+		testenv.Tree(t, root, dir("overlay/"+id("7")+"/diff"), dir("overlay/"+id("7")+"/empty"),
+			file("overlay-containers/containers.json", "[%s]", storageContainer("a", name, id("7"), "")),
+			file("overlay-layers/layers.json", "[%s]", storageLayer("7", "", "")))
+		chown(t, root, user)
+		return podman(root)
+	}
+	all := []Store{store(1000, "web"), store(0, "web"), store(1001, "only"), store(1002, "1001/only"), store(1003, "aa"), store(1004, "root/other")}
+	for name, want := range map[string]string{
+		"web": "root web", "podman:web": "root web", "podman@root:web": "root web", "root/web": "root web", "aa": "root web", id("a"): "root web",
+		"1000/web": "1000 web", "podman@1000:web": "1000 web", "@1000:web": "1000 web", "only": "1001 only", "1001/only": "1001 only", "1001/aaa": "1001 only",
+		"1002/1001/only": "1002 1001/only", "podman@1003:aa": "1003 aa", "1004/root/other": "1004 root/other",
+		"root/other": "", "root/only": "", "1000/only": "", "podman@1001:web": "", "docker@1000:web": "",
+	} {
+		c, err := Resolve(t.Context(), all, name)
+		got := ""
+		if err == nil {
+			c.Owner.Name = "" // of this machine
+			got = c.Owner.String() + " " + c.Name
+		}
+		if got != want || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
+		}
+	}
+	_, err := Resolve(t.Context(), []Store{store(1000, "web"), store(1001, "web")}, "web")
+	if err == nil || !strings.Contains(err.Error(), "podman@") || !strings.Contains(err.Error(), ": 2 have that name") {
+		t.Errorf("two users' containers: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -59,7 +58,7 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	flag, _ := readWord(filepath.Join(s.Root, "overlay", ".has-mount-program"))
+	flag, _ := s.eyes.readWord(filepath.Join(s.Root, "overlay", ".has-mount-program"))
 	fuse := flag == "true"
 	if fuse { // they are not the kernel's
 		s.MountOptions = ""
@@ -102,10 +101,10 @@ func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) err
 		c.addName(meta.Namespace + "/" + meta.PodName + "/" + meta.Container)
 	}
 	err := d.layered.fill(ctx, c, r.Layer)
-	if d.RunRoot != "" && isDir(filepath.Join(d.RunRoot, "overlay-containers", c.ID)) {
+	if d.RunRoot != "" && d.Store.eyes.isDir(filepath.Join(d.RunRoot, "overlay-containers", c.ID)) {
 		c.State = Stopped // unless there is a pidfile; a machine that went down has no such directory
 	}
-	c.setProcess(d.pid(c.ID), Running, d.defaults)
+	c.setProcess(d.pid(c.ID), Running, d.layered.mounter)
 	if err == nil {
 		err = d.owners(c, r)
 	}
@@ -168,7 +167,7 @@ func (d *storage) runtime(id string, meta storageMetadata) Runtime {
 	if meta.PodID != "" {
 		return RuntimeCRIO
 	}
-	if _, err := os.Lstat(filepath.Join(d.Root, "overlay-containers", id, "userdata", "buildah.json")); err == nil {
+	if d.Store.eyes.exists(filepath.Join(d.Root, "overlay-containers", id, "userdata", "buildah.json")) {
 		return RuntimeBuildah
 	}
 	return RuntimePodman
@@ -179,7 +178,7 @@ func (d *storage) pid(id string) int {
 	if d.RunRoot == "" {
 		return 0
 	}
-	word, err := readWord(filepath.Join(d.RunRoot, "overlay-containers", id, "userdata", "pidfile"))
+	word, err := d.Store.eyes.readWord(filepath.Join(d.RunRoot, "overlay-containers", id, "userdata", "pidfile"))
 	if err != nil {
 		return 0
 	}
@@ -195,13 +194,10 @@ func (s Store) volatile() []string {
 	return []string{s.Root, s.RunRoot}
 }
 
-// maxEntries is how many containers or layers a store can have.
-const maxEntries = 1 << 16
-
 // readList decodes a file that is a JSON list, entry by entry. One that does not
 // exist is empty.
-func readList(path string, use func(i int, entry json.RawMessage)) error {
-	f, err := openFile(path, maxList)
+func readList(e eyes, path string, use func(i int, entry json.RawMessage)) error {
+	f, err := e.file(path, maxList)
 	if err != nil {
 		return unlessMissing(err)
 	}
@@ -241,12 +237,12 @@ func readContainers(ctx context.Context, s Store) (records []containerRecord, ba
 	for _, dir := range s.volatile() {
 		paths = append(paths, filepath.Join(dir, "overlay-containers", "volatile-containers.json"))
 	}
-	seen := map[string]bool{}
+	seen, many := map[string]bool{}, false
 	for _, path := range paths {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		err := readList(path, func(i int, entry json.RawMessage) {
+		err := readList(*s.eyes, path, func(i int, entry json.RawMessage) {
 			r, err := parseContainer(entry)
 			switch {
 			case err != nil:
@@ -257,7 +253,11 @@ func readContainers(ctx context.Context, s Store) (records []containerRecord, ba
 				seen[r.ID] = true
 				records = append(records, r)
 			}
+			many = many || len(bad)+len(records) > s.eyes.entries()
 		})
+		if many && err == nil {
+			err = fmt.Errorf("read %s: the store has more than %d containers: mend the store", diff.QuotePath(path), s.eyes.entries())
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -301,7 +301,7 @@ func readLayers(ctx context.Context, s Store) (layerTable, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := readList(path, func(_ int, entry json.RawMessage) { table.add(entry) }); err != nil {
+		if err := readList(*s.eyes, path, func(_ int, entry json.RawMessage) { table.add(entry) }); err != nil {
 			return nil, err
 		}
 	}

@@ -111,9 +111,7 @@ func TestContainersStorage_mounted(t *testing.T) {
 	}
 	remove(t, root, "overlay", ".has-mount-program")
 	testenv.RequireRoot(t)
-	if err := os.Chown(root, 1000, 1000); err != nil {
-		t.Fatal(err)
-	}
+	chown(t, root, 1000)
 	if c := list(t, ContainersStorage(root, ""))[id("a")]; !c.Stack.Features.UserXattr {
 		t.Error("a user's own store is not mounted with userxattr")
 	}
@@ -221,7 +219,8 @@ func FuzzContainersJSON(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			d := storage{layered: newLayered(mounter{}, []string{"/nowhere/x"}, layerTable{}.find)}
+			e := eyes{node: "/"}
+			d := storage{Store: Store{eyes: &e}, layered: newLayered(mounter{eyes: e}, []string{"/nowhere/x"}, layerTable{}.find)}
 			c := Container{ID: r.ID}
 			if err := d.fill(t.Context(), &c, r); err == nil {
 				t.Errorf("%+v has layers", r)
@@ -245,7 +244,7 @@ func FuzzLayersJSON(f *testing.F) {
 		for _, raw := range list {
 			table.add(raw)
 		}
-		images := newChains(func(id string) (Layer, string, error) {
+		images := mounter{}.newChains(func(id string) (Layer, string, error) {
 			r, err := table.find(id)
 			return r.layer("/home"), r.Parent, err
 		})

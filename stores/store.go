@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
@@ -67,6 +66,8 @@ type Store struct {
 	// Node is where the root of the store's node is, "/" or a directory, to look up
 	// subordinate ids in etc/subuid and etc/subgid; "" is nowhere.
 	Node string
+
+	eyes *eyes // nil: not looked at yet
 }
 
 // Docker returns the store of a Docker daemon with that data-root. With its
@@ -101,8 +102,11 @@ func (s Store) Containers(ctx context.Context) ([]Container, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(s.Root); err != nil {
-		return nil, fmt.Errorf("open the %s store: %w", s.Layout, pathError(err, s.Root))
+	if err := s.look(); err != nil {
+		return nil, fmt.Errorf("open the %s store: %w", s.Layout, err)
+	}
+	if _, err := s.eyes.dir(s.Root); err != nil {
+		return nil, fmt.Errorf("open the %s store: %w", s.Layout, err)
 	}
 	var list []Container
 	var err error
@@ -121,7 +125,25 @@ func (s Store) Containers(ctx context.Context) ([]Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the containers of the %s store %s: %w", s.Layout, diff.QuotePath(s.Root), err)
 	}
+	for i := range list {
+		list[i].Owner = s.eyes.accounts.owner(s.eyes.user)
+		list[i].Stack.Opener = *s.eyes
+		list[i].Image, list[i].ImageID = cutWord(list[i].Image, maxName), cutWord(list[i].ImageID, maxName)
+	}
 	return list, nil
+}
+
+// look finds out whose word the store is, of one that [Find] did not find.
+func (s *Store) look() (err error) {
+	if s.eyes != nil {
+		return nil
+	}
+	e := eyes{node: "/", images: s.ImageStores}
+	if e.accounts, err = readAccounts(e); err != nil {
+		e.accounts = nil // then no id is subordinate
+	}
+	s.eyes, err = e.of(s.Root, true)
+	return err
 }
 
 // remapped matches the data-root of a Docker daemon with userns-remap: it
@@ -130,11 +152,13 @@ var remapped = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 
 // mounter knows how a store's overlays are mounted.
 type mounter struct {
-	options  mountutil.Options
-	defaults mountutil.Defaults
-	fuse     bool // fuse-overlayfs mounts, not the kernel
-	rootless bool // the store is a user's
-	uid, gid uint32
+	eyes       eyes
+	layersLeft *int // see [chains]
+	options    mountutil.Options
+	defaults   mountutil.Defaults
+	fuse       bool // fuse-overlayfs mounts, not the kernel
+	rootless   bool // the store is a user's
+	uid, gid   uint32
 }
 
 // mounter takes a store that is not root's to be mounted within a user
@@ -148,18 +172,17 @@ func (s Store) mounter() (mounter, error) {
 	if s.Layout == LayoutDocker || s.Layout == LayoutContainerd {
 		options.Index = "off" // the overlay2 driver and the overlayfs snapshotter always say so
 	}
-	info, err := os.Stat(s.Root)
-	if err != nil {
-		return mounter{}, pathError(err, s.Root)
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	rootless := ok && st.Uid != 0 && !remapped.MatchString(filepath.Base(s.Root))
+	rootless := s.eyes.user != 0 && s.eyes.user != server
 	if rootless || inUserNamespace() {
 		options.UserXattr = true
 	}
-	m := mounter{options: options, defaults: mountutil.KernelDefaults(), rootless: rootless}
-	if ok {
-		m.uid, m.gid = st.Uid, st.Gid
+	m := mounter{eyes: *s.eyes, options: options, defaults: mountutil.KernelDefaults(), rootless: rootless}
+	if st, err := s.eyes.dir(s.Root); err == nil {
+		m.uid, m.gid = st.UID, st.GID
+	}
+	if s.eyes.user != 0 {
+		m.layersLeft = new(int)
+		*m.layersLeft = maxUsersLayers
 	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 
@@ -47,6 +48,9 @@ func containerNames(ctx context.Context, root, begun string) (names []cobra.Comp
 		name := c.Name
 		if name == c.ID {
 			name = shortID(name)
+		}
+		if c.Owner.UID != 0 && c.Owner.UID != uint32(os.Geteuid()) {
+			name = c.Owner.String() + "/" + name
 		}
 		if strings.HasPrefix(name, begun) && diff.QuotePath(name) == name && !strings.ContainsAny(name, " \t:") {
 			names = append(names, cobra.CompletionWithDesc(name, oneLine(string(c.Runtime)+", "+string(c.State)+", "+shortImage(c.Image))))

@@ -28,13 +28,13 @@ allocated on disk); another is that of the files in the directory.`,
 			if err := f.check(args); err != nil {
 				return err
 			}
-			layers, of, err := f.layers(cmd.Context(), args)
+			layers, stack, err := f.layers(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			status := newStatus(cmd.ErrOrStderr(), "measuring")
 			defer status.done()
-			if err := measureLayers(cmd.Context(), layers, of); err != nil {
+			if err := measureLayers(cmd.Context(), layers, stack); err != nil {
 				return err
 			}
 			status.done()

@@ -1,13 +1,19 @@
 package main
 
 import (
-	"os"
+	"fmt"
+	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
+
+	"github.com/overlaydiff/overlaydiff/internal/paths"
+	"github.com/overlaydiff/overlaydiff/internal/wholefile"
 )
 
 // manCommand writes the man pages and the shells' completions of all commands:
@@ -37,30 +43,37 @@ func manCommand() *cobra.Command {
 }
 
 func writeShare(root *cobra.Command, to string) error {
-	man := filepath.Join(to, "man/man1")
-	if err := os.MkdirAll(man, 0o755); err != nil {
-		return err
-	}
 	asMarkdown(root)
 	root.DisableAutoGenTag = true // no day in the text; the head has SOURCE_DATE_EPOCH, if that is set
-	header := doc.GenManHeader{Section: "1", Source: "overlaydiff", Manual: "overlaydiff"}
-	if err := doc.GenManTree(root, &header, man); err != nil {
-		return err
+	files := map[string]func(io.Writer) error{
+		"bash-completion/completions/overlaydiff":    func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+		"zsh/site-functions/_overlaydiff":            root.GenZshCompletion,
+		"fish/vendor_completions.d/overlaydiff.fish": func(w io.Writer) error { return root.GenFishCompletion(w, true) },
 	}
-	for name, write := range map[string]func(file string) error{
-		"bash-completion/completions/overlaydiff":    func(file string) error { return root.GenBashCompletionFileV2(file, true) },
-		"zsh/site-functions/_overlaydiff":            root.GenZshCompletionFile,
-		"fish/vendor_completions.d/overlaydiff.fish": func(file string) error { return root.GenFishCompletionFile(file, true) },
-	} {
+	addPages(root, files)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file := filepath.Join(to, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			return err
+		if err := paths.MakeOutputDir(filepath.Dir(file)); err != nil {
+			return fmt.Errorf("mkdir %s: %w; name a directory that can be made", filepath.Dir(file), err)
 		}
-		if err := write(file); err != nil {
+		if err := wholefile.Write(file, files[name]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addPages adds the man pages of a command and of those below it.
+func addPages(cmd *cobra.Command, files map[string]func(io.Writer) error) {
+	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
+	files["man/man1/"+name+".1"] = func(w io.Writer) error {
+		return doc.GenMan(cmd, &doc.GenManHeader{Section: "1", Source: "overlaydiff", Manual: "overlaydiff"}, w)
+	}
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() && !sub.IsAdditionalHelpTopicCommand() {
+			addPages(sub, files)
+		}
+	}
 }
 
 // plain keeps Markdown from seeing anything in a text.

@@ -74,6 +74,7 @@ func psCommand() *cobra.Command {
 Buildah, CRI-O and iSulad, running or not, and what other overlays are mounted.
 It reads how they keep them on disk and asks no daemon.
 
+  OWNER    whose store has it: what a user's store says is that user's word
   SIZE     what the writable layer holds (SizeRw)
   ROOTFS   that and the layers of the image (SizeRootFs)
   INODES   how many the writable layer has, directories included
@@ -179,27 +180,35 @@ func (p *lister) table(found []node.Measured) error {
 		fmt.Fprintln(p.errs, "overlaydiff: no containers and no overlays were found; run as root to see those of others")
 		return nil
 	}
-	rows := [][]string{{"CONTAINER", "RUNTIME", "STATE", "SIZE", "ROOTFS", "INODES", "SAVABLE", "IMAGE", "NAME"}}
+	rows := [][]string{{"CONTAINER", "RUNTIME", "OWNER", "STATE", "SIZE", "ROOTFS", "INODES", "SAVABLE", "IMAGE", "NAME"}}
 	for _, m := range found {
 		rows = append(rows, []string{
-			shortID(m.ID), string(m.Runtime), cell(string(m.State), 12),
+			shortID(m.ID), string(m.Runtime), cell(m.Owner.String(), 20), cell(string(m.State), 12),
 			known(m.Err, m.SizeRw, human.Bytes), known(errors.Join(m.Err, m.RootFsErr), m.SizeRootFs, human.Bytes),
 			known(m.Err, m.Usage.Inodes, human.Count), known(errors.Join(m.Err, m.CopyUpsErr), m.CopyUps.Bytes(), human.Bytes),
 			cell(shortImage(m.Image), 40), cell(m.Name, 1000), // last, since a name of one's own is needed whole
 		})
 	}
-	rightAlign(rows, 3, 4, 5, 6)
+	rightAlign(rows, 4, 5, 6, 7)
 	if err := printTable(p.out, rows); err != nil {
 		return err
 	}
 	for _, m := range found {
 		for _, reason := range []error{m.Err, m.RootFsErr} {
 			if reason != nil {
-				fmt.Fprintf(p.errs, "overlaydiff: %s %s: %s\n", m.Runtime, cell(m.Name, 1000), oneLine(reason.Error()))
+				fmt.Fprintf(p.errs, "overlaydiff: %s %s: %s\n", runtimeOf(m), cell(m.Name, 1000), oneLine(reason.Error()))
 			}
 		}
 	}
 	return nil
+}
+
+// runtimeOf says what made a container, and whose it is if not root's.
+func runtimeOf(m node.Measured) string {
+	if m.Owner.UID == 0 {
+		return string(m.Runtime)
+	}
+	return string(m.Runtime) + "@" + cell(m.Owner.String(), 40)
 }
 
 func known(err error, n int64, show func(int64) string) string {
@@ -245,6 +254,7 @@ func shortImage(image string) string {
 // psJSON is a line of ps --json.
 type psJSON struct {
 	Runtime    string        `json:"runtime"`
+	Owner      string        `json:"owner"`
 	Namespace  string        `json:"namespace,omitempty"`
 	ID         string        `json:"id"`
 	Name       string        `json:"name"`
@@ -263,7 +273,7 @@ type psJSON struct {
 
 func measuredJSON(m node.Measured) psJSON {
 	line := psJSON{
-		Runtime: string(m.Runtime), Namespace: m.Namespace, ID: m.ID, Name: m.Name, Names: m.Names,
+		Runtime: string(m.Runtime), Owner: m.Owner.String(), Namespace: m.Namespace, ID: m.ID, Name: m.Name, Names: m.Names,
 		Image: m.Image, ImageID: m.ImageID, State: string(m.State), PID: m.PID, Upper: m.Stack.Upper,
 	}
 	if m.Err == nil {

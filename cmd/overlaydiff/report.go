@@ -103,11 +103,11 @@ func (f *stackFlags) measured(ctx context.Context, args []string, o *report.Over
 		return err
 	}
 	o.Usage = &u
-	layers, features, err := f.layers(ctx, args)
+	layers, stack, err := f.layers(ctx, args)
 	if err != nil {
 		return err
 	}
-	if err := measureLayers(ctx, layers, features); err != nil {
+	if err := measureLayers(ctx, layers, stack); err != nil {
 		return err
 	}
 	for _, l := range layers {

@@ -4,25 +4,47 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
-	"strings"
+	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff/internal/node"
 )
 
+// The bounds of serve: a pod of 128 MiB holds all of them at once.
+const (
+	maxClients   = 512                    // connections; the oldest is closed for a new one
+	sendBuffer   = 64 << 10               // bytes in the kernel for a client that does not read
+	requestTime  = 10 * time.Second       // for a client to send its request
+	answerTime   = 15 * time.Second       // for a client to read the answer
+	idleTime     = 30 * time.Second       // between two requests of a client
+	firstTime    = time.Minute            // that a client waits for the first measurement
+	patienceTime = 750 * time.Millisecond // that a client waits for a new measurement while there is an old one
+	stopTime     = 5 * time.Second        // for clients to read what they asked for before serve ends
+	softMemory   = 96 << 20               // where the garbage collector begins to hurry
+	maxHeader    = 16 << 10
+	maxStreams   = 8 // requests at once on a connection of HTTP/2
+	loopback     = "localhost:9842"
+	mostShown    = 5000 // --limit
+	mostOfUser   = 500  // containers of one user, of these
+)
+
 func serveCommand() *cobra.Command {
 	var f nodeFlags
-	var addr string
+	var addr, webConfig string
 	var interval time.Duration
+	var limit int
 	cmd := &cobra.Command{
-		Use:   "serve --metrics ADDR",
+		Use:   "serve [--metrics ADDR]",
 		Short: "Sizes of all containers for Prometheus",
 		Long: `serve answers Prometheus at http://ADDR/metrics with what ps shows: gauges
 
@@ -32,9 +54,19 @@ func serveCommand() *cobra.Command {
   overlaydiff_container_inodes               of the writable layer
   overlaydiff_container_savable_bytes        files that have the image's content
 
-labelled runtime, namespace, id, name and image, and overlaydiff_scan_* about the
-last measurement. Containers are measured when it is asked and the last answer is
-older than --interval, so that many who ask cost no more than one.`,
+labelled owner, runtime, namespace, id, name and image, and overlaydiff_scan_*
+about the last measurement. A container in a user's store has owner="USER",
+id="USER/ID" and name="USER/NAME": no user can take the place of root's.
+
+Containers are measured when it is asked and the last answer is older than
+--interval, so that many who ask cost no more than one. While that takes long, the
+last answer is given. Of more than --limit
+containers, root's are shown first, of each user at most 500, and
+overlaydiff_scan_left_out counts the rest.
+
+/-/healthy answers as long as serve runs, /-/ready once something was measured.
+TLS and passwords: --web.config.file, in the format of Prometheus exporters
+(https://prometheus.io/docs/prometheus/latest/configuration/https/).`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rule, err := f.rule()
@@ -45,181 +77,149 @@ older than --interval, so that many who ask cost no more than one.`,
 				return usagef("say where to serve: --metrics :9842, or --metrics localhost:9842 for this machine only")
 			case interval < 0:
 				return usagef("--interval %s: say how old an answer may be", interval)
+			case limit < 1:
+				return usagef("--limit %d: say how many containers are shown, 1 or more", limit)
 			}
-			scan := func() (*scan, error) { return measureNode(cmd.Context(), f.root, rule) }
-			return serve(cmd, addr, &collector{scan: scan, interval: interval, patience: 5 * time.Second})
+			bounds := node.Bounds{Containers: limit, OfUser: mostOfUser}
+			c := &collector{interval: interval, patience: patienceTime, first: firstTime}
+			c.scan = func() (*scan, error) { return measureNode(cmd.Context(), f.root, rule, bounds) }
+			return serve(cmd, addr, webConfig, c)
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().StringVar(&addr, "metrics", "", "`ADDR` to listen on, HOST:PORT")
+	cmd.Flags().StringVar(&addr, "metrics", loopback, "`ADDR` to listen on, HOST:PORT; :PORT for all networks")
 	cmd.Flags().DurationVar(&interval, "interval", time.Minute, "answers are at most `AGE` old")
+	cmd.Flags().IntVar(&limit, "limit", mostShown, "show at most `N` containers")
+	cmd.Flags().StringVar(&webConfig, "web.config.file", "", "`FILE` that configures TLS and passwords")
 	return cmd
 }
 
-func serve(cmd *cobra.Command, addr string, c *collector) error {
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(c); err != nil {
-		return err
+func serve(cmd *cobra.Command, addr, webConfig string, c *collector) error {
+	if err := web.Validate(webConfig); err != nil {
+		return fmt.Errorf("read --web.config.file %s: %w", webConfig, err)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(softMemory))
 	}
 	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("serve: %w; name a free port, as --metrics :9842", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "overlaydiff: see /metrics")
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: http://%s/metrics\n", listener.Addr())
+	// Requests that wait for a measurement end with the command.
+	ctx, stop := context.WithCancel(cmd.Context())
+	defer stop()
+	server := newServer(ctx, c)
+	scheme := "http"
+	if webConfig != "" {
+		scheme = "http(s)"
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "overlaydiff: %s://%s/metrics\n", scheme, listener.Addr())
+	c.start()
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() {
+		quiet := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
+		ended <- web.Serve(bounded(listener, maxClients), server, &web.FlagConfig{WebConfigFile: &webConfig}, quiet)
+	}()
 	select {
 	case err = <-ended:
-		return fmt.Errorf("serve: %w", err)
+		err = fmt.Errorf("serve: %w", errors.Join(err, listener.Close()))
 	case <-cmd.Context().Done(): // a signal is how it ends
-	}
-	ctx, stop := context.WithTimeout(context.WithoutCancel(cmd.Context()), 5*time.Second)
-	defer stop()
-	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("serve: %w", err)
+		err = shutdown(server)
 	}
 	c.scans.Wait()
+	return err
+}
+
+// shutdown lets clients read what they asked for, for a while.
+func shutdown(server *http.Server) error {
+	ctx, stop := context.WithTimeout(context.Background(), stopTime)
+	defer stop()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
 	return nil
 }
 
-// collector is a [prometheus.Collector] that remembers what it measured.
-type collector struct {
-	scan     func() (*scan, error) // measures all containers
-	interval time.Duration
-	// patience is how long one who asks waits for a new measurement while there is
-	// an old one: Prometheus gives up after 10 seconds.
-	patience time.Duration
-
-	scans sync.WaitGroup
-	mu    sync.Mutex
-	last  *scan         // nil: none yet
-	busy  chan struct{} // closed when the running scan ends; nil: none runs
-}
-
-// scan is one measurement of all containers.
-type scan struct {
-	found []node.Measured
-	at    time.Time
-	took  time.Duration
-	errs  int
-}
-
-func measureNode(ctx context.Context, root string, rule node.Rule) (*scan, error) {
-	start := time.Now()
-	list, errs := node.List(ctx, root)
-	found, err := node.Measure(ctx, list, node.Options{Rule: rule, CopyUps: true})
-	return &scan{found: found, at: time.Now(), took: time.Since(start), errs: len(errs)}, err
-}
-
-// latest returns a measurement that is new enough, or the last one if a new one
-// takes too long; nil if the server ends.
-func (c *collector) latest() *scan {
-	c.mu.Lock()
-	last, busy := c.last, c.busy
-	if last != nil && time.Since(last.at) < c.interval {
-		c.mu.Unlock()
-		return last
-	}
-	if busy == nil {
-		busy = make(chan struct{})
-		c.busy = busy
-		c.scans.Go(func() { c.measure(busy) })
-	}
-	c.mu.Unlock()
-	var enough <-chan time.Time
-	if last != nil {
-		enough = time.After(c.patience)
-	}
-	select {
-	case <-busy:
-	case <-enough:
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.last
-}
-
-func (c *collector) measure(busy chan struct{}) {
-	defer close(busy)
-	s, err := c.scan()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = nil
-	if err == nil {
-		c.last = s
-	}
-}
-
-var (
-	labels     = []string{"runtime", "namespace", "id", "name", "image"}
-	containers = []struct {
-		desc  *prometheus.Desc
-		value func(node.Measured) (int64, bool)
-	}{
-		{perContainer("size_rw_bytes", "Bytes that the writable layer holds."), func(m node.Measured) (int64, bool) { return m.SizeRw, true }},
-		{perContainer("size_root_fs_bytes", "Bytes of the writable layer and of the layers of the image."), func(m node.Measured) (int64, bool) { return m.SizeRootFs, m.RootFsErr == nil }},
-		{perContainer("disk_bytes", "Bytes that are allocated for the writable layer."), func(m node.Measured) (int64, bool) { return m.Usage.DiskBytes, true }},
-		{perContainer("inodes", "Inodes of the writable layer."), func(m node.Measured) (int64, bool) { return m.Usage.Inodes, true }},
-		{perContainer("savable_bytes", "Bytes of files in the writable layer that have the content of the image's."), func(m node.Measured) (int64, bool) { return m.CopyUps.Bytes(), m.CopyUpsErr == nil }},
-	}
-	scanTime   = prometheus.NewDesc("overlaydiff_scan_timestamp_seconds", "When the containers were measured.", nil, nil)
-	scanTook   = prometheus.NewDesc("overlaydiff_scan_duration_seconds", "How long that took.", nil, nil)
-	scanFailed = prometheus.NewDesc("overlaydiff_scan_failed", "Containers and stores that could not be measured.", nil, nil)
-)
-
-func perContainer(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("overlaydiff_container_"+name, help, labels, nil)
-}
-
-// Describe implements [prometheus.Collector].
-func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range containers {
-		out <- d.desc
-	}
-	out <- scanTime
-	out <- scanTook
-	out <- scanFailed
-}
-
-// Collect implements [prometheus.Collector].
-func (c *collector) Collect(out chan<- prometheus.Metric) {
-	s := c.latest()
-	if s == nil {
-		return
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	failed := s.errs
-	seen := map[string]bool{}
-	for _, m := range s.found {
-		if m.Err != nil {
-			failed++
-			continue
+func newServer(ctx context.Context, c *collector) *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", c.answer)
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "overlaydiff runs")
+	})
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if c.newest() == nil {
+			http.Error(w, "the first measurement is not done yet", http.StatusServiceUnavailable)
+			return
 		}
-		values := []string{string(m.Runtime), m.Namespace, m.ID, m.Name, m.Image}
-		for i := range values {
-			values[i] = strings.ToValidUTF8(values[i], "\uFFFD")
-		}
-		if key := strings.Join(values, "\x00"); seen[key] { // else nothing would be told of any
-			failed++
-			continue
-		} else {
-			seen[key] = true
-		}
-		for _, d := range containers {
-			if v, known := d.value(m); known {
-				gauge(d.desc, float64(v), values...)
-			}
+		fmt.Fprintln(w, "overlaydiff has measured")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "overlaydiff: see /metrics")
+	})
+	return &http.Server{
+		Handler: mux, ReadHeaderTimeout: requestTime, ReadTimeout: requestTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		// For waiting and writing; the answer itself has its own limit.
+		WriteTimeout: firstTime + answerTime,
+		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: answerTime, PingTimeout: answerTime, WriteByteTimeout: answerTime},
+		BaseContext:  func(net.Listener) context.Context { return ctx },
+		ErrorLog:     log.New(io.Discard, "", 0), // it is what clients did wrong
+	}
+}
+
+// boundedListener closes the oldest connection when there are too many: one that does
+// its work is done in less time than others need to make so many.
+type boundedListener struct {
+	net.Listener
+	most int
+
+	mu   sync.Mutex
+	open []*boundedConn // the oldest first
+}
+
+func bounded(l net.Listener, most int) net.Listener { return &boundedListener{Listener: l, most: most} }
+
+// Accept implements [net.Listener].
+func (l *boundedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // else the kernel keeps megabytes for one that does not read
+	}
+	c := &boundedConn{Conn: conn, of: l}
+	l.mu.Lock()
+	var oldest *boundedConn
+	if len(l.open) == l.most {
+		oldest = l.open[0]
+		l.open = l.open[1:]
+	}
+	l.open = append(l.open, c)
+	l.mu.Unlock()
+	if oldest != nil {
+		_ = oldest.Conn.Close()
+	}
+	return c, nil
+}
+
+type boundedConn struct {
+	net.Conn
+	of *boundedListener
+}
+
+// Close implements [net.Conn].
+func (c *boundedConn) Close() error {
+	c.of.mu.Lock()
+	for i, open := range c.of.open {
+		if open == c {
+			c.of.open = append(c.of.open[:i:i], c.of.open[i+1:]...)
+			break
 		}
 	}
-	gauge(scanTime, float64(s.at.UnixMilli())/1000)
-	gauge(scanTook, s.took.Seconds())
-	gauge(scanFailed, float64(failed))
+	c.of.mu.Unlock()
+	return c.Conn.Close()
 }

@@ -68,7 +68,8 @@ func mountOf(ctx context.Context, c *stores.Container, overlays []mountutil.Over
 		failed = err
 	}
 	for _, o := range overlays {
-		if o.Upper != c.Stack.Upper {
+		// What a user mounted somewhere says nothing of another's container.
+		if of := processOwner(o.PID); o.Upper != c.Stack.Upper || of != 0 && of != c.Owner.UID {
 			continue
 		}
 		s, err := stackOf(ctx, o)

@@ -44,7 +44,7 @@ type Options struct {
 // that was removed meanwhile is left out; what is wrong with another is in its
 // errors. The error is that of a cancelled context.
 func Measure(ctx context.Context, list []stores.Container, opts Options) ([]Measured, error) {
-	m := measurer{Options: opts, layers: map[string]func() (int64, error){}}
+	m := measurer{Options: opts, layers: map[layer]func() (int64, error){}}
 	next := make(chan stores.Container)
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -73,7 +73,14 @@ type measurer struct {
 
 	mu     sync.Mutex
 	found  []Measured
-	layers map[string]func() (int64, error) // sizes of image layers, measured once
+	layers map[layer]func() (int64, error) // sizes of image layers, measured once
+}
+
+// layer names a layer as one user's store does: what another's says it is, is not
+// believed.
+type layer struct {
+	dir string
+	uid uint32
 }
 
 func (m *measurer) measure(ctx context.Context, c stores.Container) {
@@ -116,7 +123,7 @@ func (m *measurer) rootFs(ctx context.Context, one *Measured) {
 	if !known || m.Rule.MeasuresLayers {
 		image = 0
 		for _, l := range one.Layers {
-			n, err := m.layer(ctx, l.Dir, one.Stack)
+			n, err := m.layer(ctx, layer{l.Dir, one.Owner.UID}, one.Stack)
 			if err != nil {
 				one.RootFsErr = fmt.Errorf("measure a layer of the image: %w", err)
 				return
@@ -127,15 +134,15 @@ func (m *measurer) rootFs(ctx context.Context, one *Measured) {
 	one.SizeRootFs = m.Rule.RootFs(one.SizeRw, image)
 }
 
-func (m *measurer) layer(ctx context.Context, dir string, of diff.Stack) (int64, error) {
+func (m *measurer) layer(ctx context.Context, l layer, of diff.Stack) (int64, error) {
 	m.mu.Lock()
-	once := m.layers[dir]
+	once := m.layers[l]
 	if once == nil {
 		once = sync.OnceValues(func() (int64, error) {
-			u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: dir, Features: of.Features, Opener: of.Opener}, overlaydiff.Options{})
+			u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: l.dir, Features: of.Features, Opener: of.Opener}, overlaydiff.Options{})
 			return m.Rule.Rw(u), err
 		})
-		m.layers[dir] = once
+		m.layers[l] = once
 	}
 	m.mu.Unlock()
 	return once()

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,26 @@ const mounted stores.State = "mounted"
 // The errors say what could not be looked at; what is wrong with one container
 // is in its Err. Only a cancelled context leaves nothing.
 func List(ctx context.Context, root string) ([]stores.Container, []error) {
+	l := Bounds{}.List(ctx, root)
+	return l.Containers, l.Errs
+}
+
+// Bounds say how much of a machine is listed at most. Containers in stores of users are
+// left out before others. The zero value has no bounds.
+type Bounds struct {
+	Containers int // in all; 0: all
+	OfUser     int // in the stores of one user, of these; 0: all
+}
+
+// Listed is what was found on a machine.
+type Listed struct {
+	Containers []stores.Container
+	LeftOut    int // containers that exceed the bounds
+	Errs       []error
+}
+
+// List is [List] within bounds.
+func (b Bounds) List(ctx context.Context, root string) Listed {
 	overlays, unseen := mountutil.Overlays(ctx)
 	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	var errs []error
@@ -36,7 +57,7 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 			errs = append(errs, err)
 		}
 	}
-	l := lister{uppers: map[inode]bool{}, paths: map[string]int{}}
+	l := lister{Bounds: b, ofUser: map[uint32]int{}, uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
 	for _, s := range found {
 		containers, err := settled(ctx, s)
 		if err != nil {
@@ -44,20 +65,21 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 		}
 		for _, c := range containers {
 			word := c.Stack.Upper
-			hold(ctx, &c, overlays)
+			if !l.full(c.Owner) {
+				hold(ctx, &c, overlays)
+			}
 			l.add(c)
-			if at, ok := l.paths[c.Stack.Upper]; ok && word != "" {
+			at, ok := l.paths[c.Stack.Upper]
+			if _, known := l.paths[word]; ok && !known && word != "" {
 				l.paths[word] = at // as the mount table has it
 			}
 		}
 	}
-	for _, c := range l.mounts(ctx, overlays) {
-		l.add(c)
-	}
+	l.mounts(ctx, overlays)
 	if err := ctx.Err(); err != nil {
-		return nil, []error{err}
+		return Listed{Errs: []error{err}}
 	}
-	return l.list, errs
+	return Listed{Containers: l.bounded(), LeftOut: l.leftOut, Errs: errs}
 }
 
 // settled lists the containers of a store. One that is being made or removed may
@@ -81,12 +103,22 @@ type inode struct{ dev, ino uint64 }
 // lister collects containers. Two stores may have one: Docker, and the containerd
 // that keeps its layers.
 type lister struct {
-	list   []stores.Container
+	Bounds
+	list    []stores.Container
+	ofUser  map[uint32]int // by the user's id
+	leftOut int
+
 	uppers map[inode]bool
 	paths  map[string]int // where in list one is, by the name of its upper directory
+	owner  func(uid uint32) stores.Owner
 }
 
 func (l *lister) add(c stores.Container) {
+	if l.full(c.Owner) {
+		l.leftOut++
+		return
+	}
+	l.ofUser[c.Owner.UID]++
 	if errors.As(c.Err, new(*mountutil.OwnersError)) { // sizes don't depend on owners
 		c.Err = nil
 	}
@@ -96,9 +128,36 @@ func (l *lister) add(c stores.Container) {
 			return
 		}
 		l.uppers[i] = ok
-		l.paths[upper] = len(l.list)
+		if _, known := l.paths[upper]; !known {
+			l.paths[upper] = len(l.list)
+		}
 	}
 	l.list = append(l.list, c)
+}
+
+// full reports whether no more of a user's containers is listed.
+func (l *lister) full(o stores.Owner) bool {
+	return o.UID != 0 && l.OfUser > 0 && l.ofUser[o.UID] >= l.OfUser
+}
+
+// bounded leaves out what exceeds the bounds, users' containers first.
+func (l *lister) bounded() []stores.Container {
+	if l.Bounds.Containers == 0 || len(l.list) <= l.Bounds.Containers {
+		return l.list
+	}
+	slices.SortStableFunc(l.list, func(a, b stores.Container) int { return byOwner(a.Owner, b.Owner) })
+	l.leftOut += len(l.list) - l.Bounds.Containers
+	return l.list[:l.Bounds.Containers]
+}
+
+// byOwner puts root's before those of users.
+func byOwner(a, b stores.Owner) int { return cmp.Compare(a.UID, b.UID) }
+
+// SortByOwner sorts by owner, root's first, and then by name.
+func SortByOwner(list []Measured) {
+	slices.SortStableFunc(list, func(a, b Measured) int {
+		return cmp.Or(byOwner(a.Owner, b.Owner), cmp.Compare(a.Runtime, b.Runtime), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
 }
 
 func upperInode(s diff.Stack) (inode, bool) {

@@ -148,3 +148,53 @@ func fileTime(t *testing.T, path string) time.Time {
 	}
 	return info.ModTime()
 }
+
+// Of a user's containers no more than the bound are listed, and none of root's is left out
+// for them.
+func TestBounds(t *testing.T) {
+	testenv.RequireRoot(t)
+	root := t.TempDir()
+	add := func(store string, n, owner int) {
+		t.Helper()
+		var containers, layers []string
+		lines := []string{"dir " + store + "/overlay-containers", "dir " + store + "/overlay-layers"}
+		for i := range n {
+			containers = append(containers, fmt.Sprintf(`{"id":"c%d","names":["web"],"layer":"l%d"}`, i, i))
+			layers = append(layers, fmt.Sprintf(`{"id":"l%d"}`, i))
+			lines = append(lines, fmt.Sprintf("dir %s/overlay/l%d/diff", store, i), fmt.Sprintf("dir %s/overlay/l%d/empty", store, i))
+		}
+		lines = append(lines, fmt.Sprintf("file %s/overlay-containers/containers.json content=%q", store, "["+strings.Join(containers, ",")+"]"),
+			fmt.Sprintf("file %s/overlay-layers/layers.json content=%q", store, "["+strings.Join(layers, ",")+"]"))
+		testenv.Tree(t, root, lines...)
+		err := filepath.WalkDir(filepath.Join(root, store), func(path string, _ os.DirEntry, err error) error {
+			if err == nil {
+				err = os.Lchown(path, owner, owner)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("var/lib/containers/storage", 4, 0)
+	add("home/u/.local/share/containers/storage", 7, 1000)
+	testenv.Tree(t, root, `file etc/passwd content="u:x:1000:1000::/home/u:/bin/sh\n"`)
+	for _, c := range []struct {
+		bounds      Bounds
+		roots, user int
+	}{{Bounds{}, 4, 7}, {Bounds{OfUser: 3}, 4, 3}, {Bounds{Containers: 6, OfUser: 3}, 4, 2}, {Bounds{Containers: 2}, 2, 0}} {
+		l := c.bounds.List(t.Context(), root)
+		found := map[string]int{}
+		for _, one := range l.Containers {
+			if one.Runtime != Mounted { // of other tests on this machine
+				found[one.Owner.String()]++
+			}
+		}
+		if c.bounds.Containers == 6 {
+			c.user = found["u"] // overlays of root's come before
+		}
+		if found["root"] != c.roots || found["u"] != c.user || found["u"] > 7 || l.LeftOut < 11-c.roots-c.user {
+			t.Errorf("%+v: %v, and %d left out", c.bounds, found, l.LeftOut)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Dir is a directory of our own. As long as the descriptor is open its lock says
@@ -33,7 +35,7 @@ func New(parent *os.File, prefix string) (*Dir, error) {
 		d := &Dir{name: filepath.Base(made)}
 		ours, err := d.lock(made)
 		if err != nil {
-			return nil, errors.Join(err, os.RemoveAll(made))
+			return nil, errors.Join(err, os.Remove(made))
 		}
 		if ours {
 			return d, nil
@@ -72,7 +74,7 @@ func (d *Dir) Path() string { return fdPath(d.File) }
 // Remove removes the directory, and all that is in it, from the parent in which it
 // was made.
 func (d *Dir) Remove(parent *os.File) error {
-	err := removeAll(fdPath(parent) + "/" + d.name)
+	err := removeAll(d.File, parent, d.name)
 	if err != nil {
 		err = fmt.Errorf("remove the scratch directory %s: %w; remove it by hand", d.name, bare(err))
 	}
@@ -87,25 +89,44 @@ func bare(err error) error {
 	return err
 }
 
-// removeAll removes a scratch directory. What overlayfs makes in a work directory
-// is closed to its own owner.
-func removeAll(path string) error {
-	err := os.RemoveAll(path)
+// removeAll removes a scratch directory, which is open, and its name in parent. Who may
+// write to parent can have given the name to another directory: that one stays, unless it
+// is empty.
+func removeAll(dir, parent *os.File, name string) error {
+	if err := clear(fdPath(dir)); err != nil {
+		return err
+	}
+	if err := sys.RmdirAt(int(parent.Fd()), name); err != nil {
+		return &fs.PathError{Op: "rmdir", Path: name, Err: err}
+	}
+	return nil
+}
+
+// clear removes all that is in a directory. What overlayfs makes in a work directory is
+// closed to its own owner.
+func clear(path string) error {
+	err := removeEach(path)
 	if errors.Is(err, syscall.EMFILE) { // it holds a descriptor a level
-		if err = empty(path); err == nil {
-			err = os.RemoveAll(path)
-		}
+		err = empty(path)
 	}
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	_ = filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(path+"/.", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() { // called before it is read
 			err = os.Chmod(path, 0o700)
 		}
 		return err
 	})
-	return os.RemoveAll(path)
+	return removeEach(path)
+}
+
+func removeEach(path string) error {
+	entries, err := os.ReadDir(path)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(path, e.Name())))
+	}
+	return err
 }
 
 // sweep removes scratch directories which nobody uses. Whatever goes wrong,
@@ -117,12 +138,12 @@ func sweep(dir *os.File, parent, prefix string) {
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, prefix) {
-			sweepOne(parent, name)
+			sweepOne(dir, parent, name)
 		}
 	}
 }
 
-func sweepOne(parent, name string) {
+func sweepOne(dir *os.File, parent, name string) {
 	f, err := os.OpenFile(parent+"/"+name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return
@@ -138,7 +159,7 @@ func sweepOne(parent, name string) {
 	// The lock is on what was opened; the name may be another's by now.
 	var now syscall.Stat_t
 	if syscall.Lstat(parent+"/"+name, &now) == nil && now.Ino == st.Ino && now.Dev == st.Dev {
-		_ = removeAll(parent + "/" + name)
+		_ = removeAll(f, dir, name)
 	}
 }
 

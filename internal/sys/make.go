@@ -25,7 +25,23 @@ const (
 // /proc. openat2 is Linux 5.6.
 func OpenDirBelow(dirfd int, path string, resolve uint64) (int, error) {
 	// Without O_NOFOLLOW, which makes a link at the end ENOTDIR: ELOOP tells more.
-	how := unix.OpenHow{Flags: dirFlags &^ unix.O_NOFOLLOW, Resolve: resolve | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
+	return openBelow(dirfd, path, dirFlags&^unix.O_NOFOLLOW, resolve|unix.RESOLVE_NO_XDEV)
+}
+
+// What [OpenBelow] opens.
+const (
+	PathDir  = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC // a directory, for more below it
+	ReadFile = fileFlags                                       // a file, see [OpenFileAt]
+)
+
+// OpenBelow opens what is at a path of any number of names, which may lead into other
+// mounts. ".." out of dirfd gives EXDEV, and any symbolic link on the way ELOOP.
+func OpenBelow(dirfd int, path string, flags int) (int, error) {
+	return openBelow(dirfd, path, flags&^unix.O_NOFOLLOW, NoLinks)
+}
+
+func openBelow(dirfd int, path string, flags int, resolve uint64) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags), Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS}
 	var fd int
 	var err error
 	// EAGAIN: something was renamed or mounted meanwhile, anywhere, and the kernel
@@ -65,6 +81,9 @@ func CreateAt(dirfd int, name string) (int, error) {
 
 // MkdirAt makes the directory name in dirfd, for its owner only.
 func MkdirAt(dirfd int, name string) error { return unix.Mkdirat(dirfd, name, 0o700) }
+
+// MkdirSharedAt makes the directory name in dirfd, with mode 0777 before umask.
+func MkdirSharedAt(dirfd int, name string) error { return unix.Mkdirat(dirfd, name, 0o777) }
 
 // SymlinkAt makes the symbolic link name in dirfd.
 func SymlinkAt(target string, dirfd int, name string) error {

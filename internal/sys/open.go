@@ -14,6 +14,9 @@ const (
 	fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 )
 
+// CurrentDir stands for the descriptor of the current directory.
+const CurrentDir = unix.AT_FDCWD
+
 // OpenDirAt opens the directory name in dirfd for reading. Anything but a
 // directory, symbolic links included, gives ENOTDIR (a link: ELOOP or ENOTDIR).
 func OpenDirAt(dirfd int, name string) (int, error) { return openAt(dirfd, name, dirFlags) }
@@ -27,6 +30,32 @@ func OpenFileAt(dirfd int, name string) (int, error) { return openAt(dirfd, name
 // Nothing happens to what it is, be it a device.
 func OpenPathAt(dirfd int, name string) (int, error) {
 	return openAt(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+}
+
+// OpenAnyAt is [OpenPathAt] that has a file system mounted where that happens on
+// demand (autofs).
+func OpenAnyAt(dirfd int, name string) (int, error) {
+	fd, err := openAt(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		return OpenPathAt(dirfd, name)
+	}
+	return fd, err
+}
+
+// OpenMagicAt is [OpenPathAt] that follows a link: for those in /proc, which lead to
+// what is open.
+func OpenMagicAt(dirfd int, name string) (int, error) {
+	return openAt(dirfd, name, unix.O_PATH|unix.O_CLOEXEC)
+}
+
+// OpenWriteAt opens what name in dirfd is for writing, and waits for the reader of a
+// fifo. follow is for the links of [OpenMagicAt].
+func OpenWriteAt(dirfd int, name string, follow bool) (int, error) {
+	flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if follow {
+		flags &^= unix.O_NOFOLLOW
+	}
+	return openAt(dirfd, name, flags)
 }
 
 // Reopen opens what [OpenPathAt] opened, of which the caller must know that it is a

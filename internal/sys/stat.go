@@ -140,6 +140,19 @@ func IsOverlay(fd int) bool {
 	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
+// IsProc reports whether fd is on a proc file system.
+func IsProc(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.PROC_SUPER_MAGIC
+}
+
+// IsFuse reports whether fd is on a FUSE file system, whose server makes up the
+// owners.
+func IsFuse(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
+}
+
 // Exists reports whether dirfd has an entry of that name, whatever it is.
 func Exists(dirfd int, name string) (bool, error) {
 	var st Stat

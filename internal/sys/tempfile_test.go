@@ -10,7 +10,12 @@ import (
 
 // publish writes content to path.
 func publish(path, content string) error {
-	f, err := TempFile(filepath.Dir(path))
+	dir, err := OpenDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer Close(dir)
+	f, err := TempFile(dir, path)
 	if err != nil {
 		return err
 	}
@@ -18,7 +23,7 @@ func publish(path, content string) error {
 	if _, err := f.WriteString(content); err != nil {
 		return err
 	}
-	return Publish(f, path)
+	return f.Publish(filepath.Base(path))
 }
 
 // checkAlone fails unless the file at path has the content, and nothing is beside it.
@@ -50,12 +55,17 @@ func TestPublish_Killed(t *testing.T) {
 	if err := publish(path, "old"); err != nil {
 		t.Fatal(err)
 	}
-	f, err := TempFile(filepath.Dir(path))
+	dir, err := OpenDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer Close(dir)
+	f, err := TempFile(dir, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.link(besideName(path)); err != nil {
+	if err := f.link(besideName("f")); err != nil {
 		t.Fatal(err)
 	}
 	if err := publish(path, "new"); err != nil {

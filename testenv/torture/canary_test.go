@@ -28,7 +28,8 @@ type canary struct {
 	fd   int
 }
 
-func newCanary(t *testing.T) *canary {
+// more adds to what is in it.
+func newCanary(t *testing.T, more ...func(dir string)) *canary {
 	t.Helper()
 	testenv.RequireRoot(t)
 	c := &canary{path: filepath.Join(t.TempDir(), "canary")}
@@ -46,6 +47,9 @@ func newCanary(t *testing.T) *canary {
 		}
 	})
 	testenv.Tree(t, c.path, "file f content=canary", "file p0/q0/f content=canary", "file q0/f content=canary", "file d/sub/f content=canary")
+	for _, add := range more {
+		add(c.path)
+	}
 	mount(syscall.MS_REMOUNT | syscall.MS_RDONLY)
 
 	fd, _, errno := syscall.Syscall(syscall.SYS_FANOTIFY_INIT, fanCloexec|fanNonblock|fanUnlimited, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -21,7 +22,8 @@ func (a *app) extract() {
 		return
 	}
 	proposed := n.Name
-	if diff.QuotePath(proposed) != proposed {
+	// Nor does a container choose what a shell reads at the next login.
+	if diff.QuotePath(proposed) != proposed || strings.HasPrefix(proposed, ".") || strings.HasPrefix(proposed, "-") {
 		proposed = "extracted"
 	}
 	path := a.view.path()
