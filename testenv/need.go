@@ -109,7 +109,7 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 		if err != nil {
 			return err
 		}
-		return TryMount(tb, Overlay{Lower: []string{mapped}, Upper: filepath.Join(dir, "upper")})
+		return tryOverlay(tb, dir, Overlay{Lower: []string{mapped}}, nil)
 	},
 	Verity: func(tb testing.TB, dir string) error {
 		return tryOverlay(tb, dir, Overlay{Options: "metacopy=on,verity=on"}, nil)
@@ -133,8 +133,11 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 
 // tryOverlay mounts an overlay over "file f; file d/f" and tries something on it.
 func tryOverlay(tb testing.TB, dir string, o Overlay, try func(merged string) error) error {
-	o.Lower, o.Upper = []string{filepath.Join(dir, "lower")}, filepath.Join(dir, "upper")
-	Tree(tb, o.Lower[0], "file f", "file d/f")
+	lower := filepath.Join(dir, "lower")
+	Tree(tb, lower, "file f", "file d/f")
+	if o.Upper = filepath.Join(dir, "upper"); o.Lower == nil {
+		o.Lower = []string{lower}
+	}
 	for _, d := range []string{o.Upper, o.Upper + ".work", filepath.Join(dir, "merged")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err

@@ -145,10 +145,14 @@ func (r *raw) once(tb testing.TB, c *rawgen.Case, v verdicts, count bool) {
 		r.count(count && x.Lines[0] == rawref.Unreadable, "unreadable paths")
 	}
 	s, err := r.opts.Mounted(tb.Context(), merged)
-	if err != nil {
+	switch {
+	case errors.Is(err, diff.ErrUnsupported): // nothing visible tells whether the layers are those
+		r.count(count, "layers not proven")
+	case err != nil:
 		tb.Fatalf("the stack of the mount: %v", err)
+	default:
+		r.ask(tb, s, want, v, "mounted", count)
 	}
-	r.ask(tb, s, want, v, "mounted", count)
 	testenv.Unmount(tb, merged)
 	testenv.Unmount(tb, old)
 	switch s, err = r.opts.Described(tb.Context(), options); {
@@ -263,17 +267,22 @@ func (r *raw) answer(tb testing.TB, s diff.Stack, open Opener, want []rawref.Exp
 	if err != nil {
 		return nil, err
 	}
-	wrong, err := r.compare(tb.Context(), e, want, count)
+	// With nfs_export, an overlay that has one directory at two places in its cache gives
+	// EIO for the second: the proof of the layers has looked at some of them before.
+	exports := s.Features.NFSExport && s.Mountpoint != ""
+	wrong, err := r.compare(tb.Context(), e, want, count, exports)
 	return wrong, errors.Join(err, e.Close())
 }
 
 // compare returns what an engine says and may not say.
-func (r *raw) compare(ctx context.Context, e diff.Engine, want []rawref.Expected, count bool) (wrong []string, err error) {
+func (r *raw) compare(ctx context.Context, e diff.Engine, want []rawref.Expected, count, exports bool) (wrong []string, err error) {
 	said := map[string]string{}
 	var stale []string // where the engine's own mount had another name of the inode in its cache
+	refused := map[string]error{}
 	opts := diff.Options{OnUnreadable: func(u *diff.UnreadableError) error {
 		said[u.Path] = rawref.Unreadable
-		if e.Name() == "naive" && errors.Is(u, syscall.ESTALE) {
+		refused[u.Path] = u.Err
+		if e.Name() == "naive" && (errors.Is(u, syscall.ESTALE) || exports && errors.Is(u, syscall.EIO)) {
 			stale = append(stale, u.Path)
 		}
 		return nil
@@ -299,7 +308,7 @@ func (r *raw) compare(ctx context.Context, e diff.Engine, want []rawref.Expected
 		case cached(x.Path):
 			r.count(count, "naive can't look up or list")
 		default:
-			wrong = append(wrong, fmt.Sprintf("%s: %q, want one of %q", x.Path, line, x.Lines))
+			wrong = append(wrong, fmt.Sprintf("%s: %q (%v), want one of %q", x.Path, line, refused[x.Path], x.Lines))
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(said)) {
