@@ -8,6 +8,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
+	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/whiteout"
@@ -50,28 +51,33 @@ func (m upperMarks) directory(ctx context.Context, d *fswalk.Dir, lower []string
 		return err
 	}
 	for _, e := range list {
-		var st sys.Stat
-		if err := d.Stat(e.Name, sys.StatAll, &st); err != nil {
-			return err
-		}
-		switch st.Format() {
-		case sys.Regular:
-			err = m.file(d, e.Name)
-		case sys.Directory:
-			var at string
-			if at, err = m.lowerPath(d, e.Name, lower[len(lower)-1]); err != nil {
-				return err
-			}
-			if at != "" && m.Features.RedirectFollow && slices.Contains(lower, at) {
-				return m.refuse(d, e.Name, "is a lower directory that is a directory above it, too")
-			}
-			err = m.directory(ctx, d.Child(e.Name, st.Dev, st.Ino), append(slices.Clone(lower), at))
-		}
-		if err != nil {
+		// A container that runs may have removed or replaced it meanwhile: the walk says so.
+		if err := m.entry(ctx, d, e.Name, lower); err != nil && !inode.Vanished(err) {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+func (m upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, lower []string) error {
+	var st sys.Stat
+	if err := d.Stat(name, sys.StatAll, &st); err != nil {
+		return err
+	}
+	switch st.Format() {
+	case sys.Regular:
+		return m.file(d, name)
+	case sys.Directory:
+		at, err := m.lowerPath(d, name, lower[len(lower)-1])
+		if err != nil {
+			return err
+		}
+		if at != "" && m.Features.RedirectFollow && slices.Contains(lower, at) {
+			return m.refuse(d, name, "is a lower directory that is a directory above it, too")
+		}
+		return m.directory(ctx, d.Child(name, st.Dev, st.Ino), append(slices.Clone(lower), at))
+	}
+	return nil
 }
 
 func (upperMarks) refuse(d *fswalk.Dir, name, what string) error {

@@ -38,7 +38,7 @@ func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 		return diff.Stack{}, err
 	}
 	defer root.Close()
-	mount, err := witness.Open(int(root.Fd()), whiteout.NamespaceOf(s.Features), s.Features.Index)
+	mount, err := witness.Open(int(root.Fd()), s.Features)
 	if err != nil {
 		return diff.Stack{}, pathError("stat", t.path, err, "it vanished meanwhile: try again")
 	}

@@ -41,7 +41,7 @@ floor encodings
 	whiteout:          diff internal/sys github.com/pkg/xattr
 
 floor proofs
-	internal/witness:  internal/sys whiteout
+	internal/witness:  diff internal/sys whiteout
 
 floor mounts
 	mountutil:         diff whiteout internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo

@@ -166,8 +166,8 @@ func (a *audit) expect(parts []part, name string) (e expected, below []part, err
 		if err != nil || whiteout.IsOpaque(value) {
 			return e, below, err
 		}
-		if redirected, err := sys.HasXattr(fd, "", a.m.marks.Redirect); redirected || err != nil {
-			return e, below, errors.Join(errDoubt, err)
+		if a.m.elsewhereMerged(fd, "") {
+			return e, below, errDoubt
 		}
 	}
 	return e, below, nil

@@ -90,13 +90,24 @@ func (m *Mount) hides(l *Layer, dir []string, name string) bool {
 	return !errors.Is(sys.IdentityAt(at, name, &id), fs.ErrNotExist)
 }
 
-// marked reports whether a directory hides what is below it at its path: it is opaque,
-// or merged with a directory of another path.
+// marked reports whether a directory hides what is below it at its path, or may do so: it
+// is opaque, or merged with other directories than those of its path.
 func (m *Mount) marked(fd int, name string) bool {
 	value, _, err := sys.FindXattr(fd, name, m.marks.Opaque)
 	if err != nil || whiteout.IsOpaque(value) {
 		return true
 	}
+	return m.elsewhereMerged(fd, name)
+}
+
+// elsewhereMerged reports whether a directory may be merged with other directories than
+// those of its path: by a redirect, or since nfs_export=on holds them against its origin
+// (ovl_verify_lower, Linux 4.16).
+func (m *Mount) elsewhereMerged(fd int, name string) bool {
 	redirected, err := sys.HasXattr(fd, name, m.marks.Redirect)
-	return redirected || err != nil
+	if redirected || err != nil || !m.verifies {
+		return redirected || err != nil
+	}
+	verified, err := sys.HasXattr(fd, name, m.marks.Origin)
+	return verified || err != nil
 }

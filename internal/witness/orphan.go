@@ -112,16 +112,16 @@ func (o *orphans) has(l *Layer, i int, dir []string, name string, e *seen) (bool
 		}
 		sys.Close(at)
 		at = next
-		if redirected, err := sys.HasXattr(at, "", o.m.marks.Redirect); redirected || err != nil {
-			return true, err
+		if o.m.elsewhereMerged(at, "") {
+			return true, nil
 		}
 	}
 	var id sys.Identity
 	if err := sys.IdentityAt(at, name, &id); err != nil {
 		return false, unless(err, fs.ErrNotExist)
 	}
-	if redirected, err := sys.HasXattr(at, name, o.m.marks.Redirect); redirected || err != nil {
-		return true, err
+	if o.m.elsewhereMerged(at, name) {
+		return true, nil
 	}
 	if !e.known {
 		return !id.Whiteout, nil // by its name: of a file that was copied up, the mount shows no more

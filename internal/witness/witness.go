@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
@@ -43,15 +44,16 @@ type Mount struct {
 	id    sys.Identity
 	marks *whiteout.Namespace
 	// index: hard links of lower files can be shown as one inode of the index.
-	index  bool
-	layers []*Layer
+	index bool
+	// verifies: a directory is merged only with lower ones that its origin mark names.
+	verifies bool
+	layers   []*Layer
 }
 
-// Open returns the mount whose root directory is open for reading as root. marks are
-// those of the mount, index tells whether it has the inode index. The descriptor stays
-// the caller's.
-func Open(root int, marks *whiteout.Namespace, index bool) (*Mount, error) {
-	m := &Mount{root: root, marks: marks, index: index}
+// Open returns the mount whose root directory is open for reading as root, and that has
+// these features. The descriptor stays the caller's.
+func Open(root int, f diff.Features) (*Mount, error) {
+	m := &Mount{root: root, marks: whiteout.NamespaceOf(f), index: f.Index, verifies: f.NFSExport}
 	return m, sys.IdentityAt(root, "", &m.id)
 }
 

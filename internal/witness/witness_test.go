@@ -7,7 +7,6 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/testenv"
-	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -28,7 +27,7 @@ func newStack(t *testing.T, fs testenv.FS, edits ...string) *stack {
 	testenv.Do(t, s.merged, edits...)
 	root := s.open(s.merged)
 	var err error
-	if s.mount, err = Open(int(root.Fd()), whiteout.NamespaceOf(diff.Features{}), false); err != nil {
+	if s.mount, err = Open(int(root.Fd()), diff.Features{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.mount.Close)
