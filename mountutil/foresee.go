@@ -331,14 +331,14 @@ func (f *foresight) withoutHandles() error {
 }
 
 // severalFileSystems turns uuid=off into uuid=null if the layers are on several file
-// systems (ovl_get_layers).
+// systems (ovl_get_layers). Those of data-only layers do not count (ovl_get_data_fsid).
 func (f *foresight) severalFileSystems() error {
 	mounts, err := superBlocks()
 	if err != nil {
 		return err
 	}
 	first, some := uint64(0), false
-	for _, d := range append([]*foreseen{f.upper}, f.lower...) {
+	for _, d := range append([]*foreseen{f.upper}, f.lower[:len(f.Stack.Lower)]...) {
 		if d == nil {
 			continue
 		}

@@ -83,6 +83,10 @@ func (b Builder) do(op Op) error {
 		}
 		return xattr.LSet(at, arg(0), h)
 	case "remove":
+		// RemoveAll opens the directory above, and would wait for the other end of a fifo.
+		if _, err := os.Lstat(at); err != nil {
+			return err
+		}
 		return os.RemoveAll(at)
 	case "write":
 		return write(at, arg(0)+"\n", syscall.O_APPEND)
