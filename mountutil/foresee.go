@@ -215,7 +215,7 @@ func (f *foresight) volatile(ctx context.Context) error {
 	if err := sys.ReadDir(fd, func(e sys.Dirent) bool { found = e.Name; return false }); err != nil || found == "" {
 		return err
 	}
-	list, err := Overlays(ctx)
+	list, _ := Overlays(ctx) // one in a namespace that may not be looked at is not found
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
