@@ -40,7 +40,8 @@ var leftOut = []string{"bench", "cmd/overlaydiff/internal/explore", "cmd/overlay
 var leftOutTests = map[string]string{
 	".": "^TestConformance$/^auto$" + // it is native on all these cases, and random ones have it
 		"|^TestLayers$|^TestLayers_Random$/^(xfs|btrfs)$" + // most of it is about processes; random ones stay
-		"|^TestExport_Stops$", // asks no kernel
+		"|^TestExport_Stops$" + // asks no kernel
+		"|^TestStale$", // needs cp, which guests lack; TestRoots stays
 	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(ext4|xfs|btrfs)$" +
 		"|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
@@ -55,7 +56,7 @@ var leftOutTests = map[string]string{
 	"native":  "^TestUsage_Allocations$",
 	"stores":  "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
 	"testenv": "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
-	"testenv/torture": "^Test(Cancellation|Kills|Limits|Privilege|Races|Soak)" + // long, and not about kernels; bad disks are only there
+	"testenv/torture": "^Test(Cancellation|Kills|Limits|Privilege|Races|Serve|Soak|Swaps)" + // long, and not about kernels; bad disks are only there
 		"|^TestFaults$|^TestFaults_(BadDisk|FullDisk|Remote)$",
 }
 
