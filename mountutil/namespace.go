@@ -13,6 +13,10 @@ import (
 // afterwards, even if the process is killed. Goroutines that work starts are
 // not in that namespace; processes are.
 //
+// The thread ends afterwards. A child process that was started on it before, with
+// Pdeathsig in its SysProcAttr, gets that signal then: start such children on a thread
+// that is locked (runtime.LockOSThread).
+//
 // The error is that of work, or matches [diff.ErrUnsupported] if there can be no
 // such namespace; then work was not called.
 func InOwnNamespace(op string, work func() error) error {
