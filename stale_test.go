@@ -27,7 +27,7 @@ import (
 // right or an error. In some cases a layer is empty or wholly hidden. Then nothing can be
 // proven of it, and an answer that says so is counted if it is wrong.
 func TestStale(t *testing.T) {
-	seed, cases := rand.Uint64(), 30
+	seed, cases := rand.Uint64(), 15
 	if s := os.Getenv("OVERLAYDIFF_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 		cases = 1

@@ -71,7 +71,7 @@ step 'go vet' go vet ./...
 step benchmarks go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
 echo '== go test' >&2
 # -count 1: what they find depends on the kernel, which the test cache does not know.
-go test -race -count 1 -timeout 15m "$@" "${packages[@]}" || failed="$failed go test;"
+go test -race -count 1 -timeout 30m "$@" "${packages[@]}" || failed="$failed go test;"
 
 [ $# -gt 0 ] || [ "$(id -u)" != 0 ] || step fuzzing fuzz
 [ "$kernels" = none ] || step 'other kernels' machines
