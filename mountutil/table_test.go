@@ -333,7 +333,7 @@ func TestStackOfMount_LayersMoved(t *testing.T) {
 			check(t, os.Rename(base+"/u", base+"/moved"))
 			check(t, os.Rename(base+"/twin", base+"/u"))
 			o.Upper = base + "/moved"
-			wantFound(t, m.Path(), o, nil, base+"/u", "not the directory that is mounted")
+			wantFound(t, m.Path(), o, nil, base+"/", "not the directory that is mounted")
 		})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
@@ -91,15 +92,21 @@ func bare(err error) error {
 
 // removeAll removes a scratch directory, which is open, and its name in parent. Who may
 // write to parent can have given the name to another directory: that one stays, unless it
-// is empty.
+// is empty. A child process that is ending may make something there for a moment longer.
 func removeAll(dir, parent *os.File, name string) error {
-	if err := clear(fdPath(dir)); err != nil {
-		return err
+	const most = 100 * time.Millisecond
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := clear(fdPath(dir))
+		if err == nil {
+			if err = sys.RmdirAt(int(parent.Fd()), name); err != nil {
+				err = &fs.PathError{Op: "rmdir", Path: name, Err: err}
+			}
+		}
+		if !errors.Is(err, syscall.ENOTEMPTY) || wait > most {
+			return err
+		}
+		time.Sleep(wait)
 	}
-	if err := sys.RmdirAt(int(parent.Fd()), name); err != nil {
-		return &fs.PathError{Op: "rmdir", Path: name, Err: err}
-	}
-	return nil
 }
 
 // clear removes all that is in a directory. What overlayfs makes in a work directory is
