@@ -300,7 +300,10 @@ func (d *badDisk) one(i int, block int64, bad []string) {
 		d.told++
 		d.failed[i]++
 		made = ""
-		complaints = checkFailure(c, d.want[i], r, "", "")
+		// Without single names there is an answer, which says that it lacks them.
+		if partial := strings.Contains(r.stderr, "can't be read: the answer lacks what is there"); !partial || r.status != 1 {
+			complaints = checkFailure(c, d.want[i], r, "", "")
+		}
 		if !strings.Contains(r.stderr, "input/output error") || !slices.ContainsFunc(bad, func(path string) bool {
 			_, within, _ := strings.Cut(path, "/")
 			if within == "" {
