@@ -47,7 +47,7 @@ func TestStale(t *testing.T) {
 		}
 	})
 	t.Logf("%d questions: %d answered (%d %%), of them %d with a layer that is not proven, %d of these wrong", asked, answered, 100*answered/max(asked, 1), unproven, undecided)
-	if asked > 1000 && // of few, the share is chance 100*answered < 80*asked && knowsHandles(t) {
+	if asked > 1000 && 100*answered < 80*asked && knowsHandles(t) {
 		t.Errorf("only %d %% of the questions were answered", 100*answered/asked)
 	}
 }
