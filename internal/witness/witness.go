@@ -348,30 +348,43 @@ func (s *search) dir(fd, merged int, path string, depth int) string {
 		case directory: // the file system does not say what its entries are
 			dirs = append(dirs, name)
 		}
-		if found != "" && !s.proven {
-			s.names, s.proven = min(s.names, maxOwners), true
+		if found != "" {
+			s.witnessed()
 		}
 		return s.names > 0
 	})
-	if err != nil || found != "" {
+	if err != nil || s.done() {
 		return found
 	}
 	for _, name := range dirs {
-		if s.dirs <= 0 || depth >= maxDepth {
+		if s.dirs <= 0 || depth >= maxDepth || s.done() {
 			break
 		}
-		if found := s.enter(fd, merged, path+"/"+name, name, depth+1); found != "" {
-			return found
-		}
+		found = cmp.Or(found, s.enter(fd, merged, path+"/"+name, name, depth+1))
 	}
 	// Directories last: most are merged, and the mount shows that of the topmost layer.
 	for _, name := range dirs {
+		if s.done() {
+			break
+		}
 		if s.compare(fd, merged, path, name) == witness {
-			return path + "/" + name
+			found = cmp.Or(found, path+"/"+name)
+			s.witnessed()
 		}
 	}
-	return ""
+	return found
 }
+
+// witnessed notes that there is a witness. A few names more are looked at, for owners.
+func (s *search) witnessed() {
+	if !s.proven {
+		s.names, s.proven = min(s.names, maxOwners), true
+	}
+}
+
+// done reports whether the layer is proven, and the mount shows an owner that it stores. A
+// witness that was copied up does not do for that: somebody may have changed its owner.
+func (s *search) done() bool { return s.names <= 0 || s.proven && len(s.l.Owners) > 0 }
 
 func (s *search) enter(fd, merged int, path, name string, depth int) string {
 	below, err := sys.OpenDirAt(fd, name)

@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pkg/xattr"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/testenv"
 	"github.com/overlaydiff/overlaydiff/testenv/torture"
 )
@@ -371,7 +373,8 @@ func TestLimits_Mounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(q.stack, stack); d != "" {
+	// How a directory is opened is no data of a stack; the answers below come through it.
+	if d := cmp.Diff(q.stack, stack, cmpopts.IgnoreFields(diff.Stack{}, "Opener")); d != "" {
 		t.Errorf("without and with %d mounts:\n%s", mounts, d)
 	}
 	for _, engine := range engines {
