@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(rootCaseEnv); name != "" {
 		os.Exit(rootCaseChild(name))
 	}
+	if os.Getenv(idleEnv) != "" {
+		os.Exit(idle())
+	}
 	testenv.Main(m)
 }
 

@@ -117,6 +117,33 @@ func TestFromMount_IDMapped(t *testing.T) {
 	})
 }
 
+// Of a layer that is mounted from where its name leads, and of which the mount shows nothing
+// but a directory that was given another owner, an id map is possible and unlikely: it is
+// answered for, as not proven.
+func TestFromMount_Chowned(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		dir := testenv.Scratch(t, fs)
+		testenv.Tree(t, dir+"/l1", "file d/f content=new")
+		testenv.Tree(t, dir+"/l2", "file d/f content=old")
+		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{dir + "/l1", dir + "/l2"}, Upper: dir + "/upper"})
+		testenv.Do(t, merged, "unlink d/f", "chown d 100000:100000")
+		s, err := FromMount(t.Context(), merged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(s.Unproven, dir+"/l1") {
+			t.Errorf("unproven: %q", s.Unproven)
+		}
+		for _, engine := range []Choice{Native, Naive} {
+			got, err := changesOf(t.Context(), s, engine)
+			want := []string{"C /d uid,gid", "D /d/f "}
+			if d := cmp.Diff(want, got); d != "" || err != nil {
+				t.Errorf("%s: %v (-want +got):\n%s", engine, err, d)
+			}
+		}
+	})
+}
+
 // In a layer, owners are the container's, as a program in its user namespace sees them; an
 // owner without an id there is an error, or left out.
 func TestExport_ContainerOwners(t *testing.T) {

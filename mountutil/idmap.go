@@ -103,7 +103,7 @@ func CheckOwners(s diff.Stack) error {
 		return nil
 	}
 	for _, layer := range append([]string{s.Upper}, s.Lower...) {
-		if dir := p.dirs[layer]; s.Owners == nil && len(dir.owners) == 0 && dir.copied.Path != "" {
+		if dir := p.dirs[layer]; s.Owners == nil && dir.copied.Path != "" {
 			return ownersError(p.mount, layer, dir.copied, true)
 		}
 		for _, o := range p.dirs[layer].owners {

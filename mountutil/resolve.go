@@ -105,6 +105,7 @@ type quest struct {
 type found struct {
 	way
 	layer *witness.Layer
+	plain bool // it is where its name leads
 	doubt bool // whether it is this layer and not another one
 }
 
@@ -147,12 +148,23 @@ func (r *resolver) find() (diff.Stack, error) {
 	return r.stack, err
 }
 
-// add notes where a directory of the stack is, and returns its name there.
-func (r *resolver) add(w way, id sys.Identity, of *witness.Layer) string {
-	k := known{way: w, id: id}
-	if of != nil {
-		k.owners, k.copied = of.Owners, of.Copied
+// keep makes a directory that was found a layer of the stack, and returns its name there.
+//
+// Its id map may be unknown. If the directory is where its name leads, it was most likely
+// mounted from there, without a map, and somebody changed an owner: the layer counts as
+// unproven. Runtimes mount an id-mapped layer at a temporary place, so that its name leads
+// nowhere afterwards; then [CheckOwners] refuses.
+func (r *resolver) keep(f found) string {
+	k := known{way: f.way, id: f.layer.ID, owners: f.layer.Owners}
+	if f.layer.OwnersUnknown() && !f.plain {
+		k.copied = f.layer.Copied
 	}
+	return r.add(k)
+}
+
+// add notes where a directory of the stack is, and returns its name there.
+func (r *resolver) add(k known) string {
+	w, id := k.way, k.id
 	name := w.name()
 	for n := 2; ; n++ { // one path, two directories: one covers the other
 		if old, ok := r.opener.dirs[name]; !ok || old.id.SameInode(&id) {
@@ -182,9 +194,9 @@ func (r *resolver) seek(q quest) (found, error) {
 				}
 				r.relocate(q.word, w)
 				r.elsewhere = r.elsewhere || !search.plain
-				return found{w, l, !search.named && !r.tied(q, w) || r.changed(w, l)}, nil
+				return found{w, l, search.plain, !search.named && !r.tied(q, w) || r.changed(w, l)}, nil
 			case l.Verdict == witness.Unproven && unproven == nil && r.mayBe(q, search, l):
-				unproven = &found{w, l, r.changed(w, l)}
+				unproven = &found{w, l, search.plain, r.changed(w, l)}
 				continue
 			default:
 				err = &LayerError{Mount: r.name, Kind: q.kind, Path: w.name(), Evidence: l.Evidence, Refuted: true}
@@ -308,7 +320,7 @@ func (r *resolver) upper() error {
 		return err
 	}
 	r.mount.Keep(got.layer)
-	r.stack.Upper = r.add(got.way, got.layer.ID, got.layer)
+	r.stack.Upper = r.keep(got)
 	return r.work(got)
 }
 
@@ -323,7 +335,7 @@ func (r *resolver) lowers() error {
 			r.doubtful = append(r.doubtful, len(r.mount.Layers()))
 		}
 		r.mount.Keep(got.layer)
-		r.stack.Lower[i] = r.add(got.way, got.layer.ID, got.layer)
+		r.stack.Lower[i] = r.keep(got)
 	}
 	if r.mount.SameNumber() {
 		return nil
@@ -372,13 +384,13 @@ func (r *resolver) explain() error {
 			if got.doubt && !slices.Contains(r.doubtful, i) {
 				r.doubtful = append(r.doubtful, i)
 			}
-			r.stack.Lower[i-uppers] = r.add(got.way, got.layer.ID, got.layer)
+			r.stack.Lower[i-uppers] = r.keep(got)
 		}
 	}
 	r.stack.Unproven = nil
 	for i, l := range r.mount.Layers() {
 		switch {
-		case l.Verdict == witness.Proven:
+		case l.Verdict == witness.Proven && !l.OwnersUnknown():
 		case i < uppers:
 			r.stack.Unproven = append(r.stack.Unproven, r.stack.Upper)
 		default:
@@ -449,7 +461,7 @@ func (r *resolver) data() error {
 		if err != nil {
 			return err
 		}
-		r.stack.Data[i] = r.add(got.way, got.layer.ID, nil)
+		r.stack.Data[i] = r.add(known{way: got.way, id: got.layer.ID})
 		if got.layer.Verdict != witness.Proven {
 			r.stack.Unproven = append(r.stack.Unproven, r.stack.Data[i])
 		}
@@ -473,7 +485,7 @@ func (r *resolver) work(upper found) error {
 			id, ok := r.isWork(int(dir.Fd()), upper.layer)
 			dir.Close()
 			if ok {
-				r.stack.Work = r.add(w, id, nil)
+				r.stack.Work = r.add(known{way: w, id: id})
 				return nil
 			}
 		}

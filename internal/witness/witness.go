@@ -112,6 +112,10 @@ func (l *Layer) owner(path string, id, shown *sys.Identity) {
 	}
 }
 
+// OwnersUnknown reports whether the search met no entry whose owner the mount shows as the
+// layer stores it, and one that was copied up and has another owner now.
+func (l *Layer) OwnersUnknown() bool { return len(l.Owners) == 0 && l.Copied.Path != "" }
+
 // knows reports whether an entry with these owners was compared.
 func (l *Layer) knows(id *sys.Identity) bool {
 	return slices.ContainsFunc(l.Owners, func(o Owner) bool { return o.UID == id.UID && o.GID == id.GID })

@@ -41,7 +41,7 @@ var leftOutTests = map[string]string{
 	".": "^TestConformance$/^auto$" + // it is native on all these cases, and random ones have it
 		"|^TestLayers$|^TestLayers_Random$/^(xfs|btrfs)$" + // most of it is about processes; random ones stay
 		"|^TestExport_Stops$" + // asks no kernel
-		"|^TestStale$|^TestExport_(Attributes|ContainerOwners)$", // need cp, chattr and stat, which guests lack; TestRoots stays
+		"|^TestExport_(Attributes|ContainerOwners)$", // need chattr and stat, which guests lack
 	"cmd/overlaydiff": "^TestProbe_Document$|^TestProbe_(Killed|Together)$/^(ext4|xfs|btrfs)$" +
 		"|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
