@@ -76,8 +76,8 @@ func TestFromMount_IDMapped(t *testing.T) {
 			s, err := FromMount(t.Context(), c.merged)
 			var owners *mountutil.OwnersError
 			if !errors.As(err, &owners) {
-				if le := (*mountutil.LayerError)(nil); errors.As(err, &le) { // before 6.6 the directory is not found
-					t.Skip(err)
+				if errors.As(err, new(*mountutil.LayerError)) && !tellsHandles(c.merged) {
+					continue // before 6.6 the directory is not found
 				}
 				t.Fatalf("%v: got %v, %v", ops, s, err)
 			}

@@ -249,7 +249,7 @@ func (r *resolver) mayBe(q quest, s search, l *witness.Layer) bool {
 }
 
 // free reports whether a directory that was not found where its name leads is not where
-// another word leads, and no layer that was found before.
+// another word leads, or led when the layers before it were found, and not one of these.
 func (r *resolver) free(q quest, l *witness.Layer) bool {
 	for _, other := range r.mount.Layers() {
 		if other.ID.SameInode(&l.ID) {
@@ -260,9 +260,12 @@ func (r *resolver) free(q quest, l *witness.Layer) bool {
 		if path == q.path {
 			continue
 		}
-		for w := range r.plain(word{path, path}) {
-			if r.isAt(w, &l.ID) {
-				return false
+		other := word{path, path}
+		for _, ways := range []iter.Seq[way]{r.plain(other), r.relocated(other)} {
+			for w := range ways {
+				if r.isAt(w, &l.ID) {
+					return false
+				}
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // The bounds of [Mount.Orphans].
@@ -123,12 +124,13 @@ func (o *orphans) has(l *Layer, i int, dir []string, name string, e *seen) (bool
 	if o.m.elsewhereMerged(at, name) {
 		return true, nil
 	}
-	if !e.known {
-		return !id.Whiteout, nil // by its name: of a file that was copied up, the mount shows no more
-	}
-	if i == 0 && l.upper {
-		// Copied up, maybe from another name: then a lower layer has the inode somewhere.
-		return !id.Whiteout && o.m.decodes(e.real.Handle), nil
+	switch {
+	case i == 0 && l.upper && id.Whiteout:
+		return false, nil
+	case i == 0 && l.upper:
+		return o.m.sourced(at, name, e)
+	case !e.known: // before Linux 6.6 the name has to do
+		return !id.Whiteout, nil
 	}
 	h, err := sys.HandleAt(at, name)
 	return err != nil || h == e.real.Handle, nil
@@ -165,8 +167,38 @@ func (o *orphans) whiteouts() {
 	})
 }
 
-// decodes reports whether one of the lower layers has the inode of a handle at any path,
-// or that can't be found out.
+// sourced reports whether one of the lower layers has the inode, at any path, that an entry
+// of the upper layer was copied up from, or whether that is unknown.
+//
+// Before Linux 6.6 the mount does not show that inode. Then it is read from the origin
+// attribute, which the kernel ignores where it leads to no inode (ovl_check_origin).
+func (m *Mount) sourced(fd int, name string, e *seen) (bool, error) {
+	if e.known {
+		return m.decodes(e.real.Handle), nil
+	}
+	value, ok, err := sys.FindXattr(fd, name, m.marks.Origin)
+	if err != nil || !ok {
+		return true, err
+	}
+	origin, err := whiteout.ParseOrigin(value)
+	if err != nil {
+		return true, nil //nolint:nilerr // the kernel ignores it as well
+	}
+	alive := false
+	for _, l := range m.layers {
+		if differ(origin.FileSystem, l.fileSystem()) {
+			continue
+		}
+		if at, err := sys.OpenHandle(l.fd, origin.Handle); err == nil {
+			sys.Close(at)
+			alive = true
+		}
+	}
+	return !alive || m.decodes(origin.Handle), nil
+}
+
+// decodes reports whether one of the lower layers has the inode of a handle at any path, or that
+// can't be found out.
 func (m *Mount) decodes(h sys.Handle) bool {
 	for _, l := range m.layers[1:] {
 		fd, err := sys.OpenHandle(l.fd, h)
