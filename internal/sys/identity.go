@@ -75,17 +75,26 @@ func FIDAt(dirfd int, name string) (Handle, error) {
 	return handleAt(dirfd, name, handleFID)
 }
 
-// ReadDirSome is [ReadDir] for the first entries: as many as one call writes to a small
-// buffer, some dozens, however large the directory is.
+// ReadDirSome is [ReadDir] for the first entries: as many as fit into a small buffer, some
+// dozens, however large the directory is.
+//
+// One call does not have to fill the buffer: since Linux 4.7 (1f60fbe72749) getdents64 returns
+// what it has when a signal is pending, and the Go runtime sends signals to its threads.
 func ReadDirSome(fd int, visit func(d Dirent) bool) error {
+	const longest = 24 + 256 // the record of a name of NAME_MAX bytes
 	var b [2048]byte
-	n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
-		return syscall.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(len(b)))
-	})
-	if errno != 0 {
-		return errno
+	for rest := b[:]; len(rest) >= longest; {
+		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)))
+		})
+		switch {
+		case errno != 0:
+			return errno
+		case n == 0 || !parseDirents(rest[:n], visit):
+			return nil
+		}
+		rest = rest[n:]
 	}
-	parseDirents(b[:n], visit)
 	return nil
 }
 

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/pkg/xattr"
+	"golang.org/x/sys/unix"
 )
 
 func dirWith(t *testing.T, files ...string) (path string, fd int) {
@@ -277,4 +279,44 @@ func FuzzParseDirents(f *testing.F) {
 			t.Errorf("records of %+v are read as %+v", want, got)
 		}
 	})
+}
+
+// A signal that is pending makes getdents64 return early. What is listed does not depend on it.
+func TestReadDirSome_Signals(t *testing.T) {
+	dir := t.TempDir()
+	want := []string{"a", "b", "c", "d", "e"}
+	for _, name := range want {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tid := unix.Gettid()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Tgkill(unix.Getpid(), tid, unix.SIGURG) // the runtime's own for preemption
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	for range 20_000 {
+		fd, err := OpenDirAt(unix.AT_FDCWD, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		err = ReadDirSome(fd, func(d Dirent) bool { got = append(got, strings.Clone(d.Name)); return true })
+		Close(fd)
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
 }
