@@ -53,7 +53,7 @@ func (a *audit) dir(merged int, parts []part, path string, depth int) (string, e
 		expect, below, err := a.expect(parts, name)
 		if err == nil {
 			var bad bool
-			if bad, err = a.differs(merged, name, expect); bad {
+			if bad, err = a.differs(merged, path, name, expect); bad {
 				closeParts(below)
 				return path + "/" + name, nil
 			}
@@ -179,11 +179,11 @@ func closeParts(parts []part) {
 	}
 }
 
-// differs reports whether the mount shows something else than expected. A process may be
+// differs reports whether the mount shows something else than expected at a name in dir. A process may be
 // writing to the upper layer, so what differs has to stay.
-func (a *audit) differs(merged int, name string, want expected) (bool, error) {
+func (a *audit) differs(merged int, dir, name string, want expected) (bool, error) {
 	for range 3 {
-		bad, err := a.differsNow(merged, name, &want)
+		bad, err := a.differsNow(merged, dir, name, &want)
 		if !bad || err != nil {
 			return false, err
 		}
@@ -191,7 +191,7 @@ func (a *audit) differs(merged int, name string, want expected) (bool, error) {
 	return true, nil
 }
 
-func (a *audit) differsNow(merged int, name string, want *expected) (bool, error) {
+func (a *audit) differsNow(merged int, dir, name string, want *expected) (bool, error) {
 	e, ok, err := a.m.look(merged, name)
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
@@ -207,7 +207,7 @@ func (a *audit) differsNow(merged int, name string, want *expected) (bool, error
 	case e.Format() != want.id.Format():
 		return true, sys.IdentityAt(want.fd, name, &want.id)
 	case want.l.upper:
-		return a.otherOrigin(name, &e, want)
+		return a.otherOrigin(dir, name, &e, want)
 	case a.m.index && want.id.Nlink > 1 && want.id.Format() != sys.Directory:
 		return false, nil
 	}
@@ -217,7 +217,7 @@ func (a *audit) differsNow(merged int, name string, want *expected) (bool, error
 
 // otherOrigin reports whether an entry of the upper layer was copied up from another inode
 // than the one that the layers below have at its name.
-func (a *audit) otherOrigin(name string, e *seen, want *expected) (bool, error) {
+func (a *audit) otherOrigin(dir, name string, e *seen, want *expected) (bool, error) {
 	if want.lower == nil || !e.known || e.real.Upper {
 		return false, nil
 	}
@@ -229,5 +229,5 @@ func (a *audit) otherOrigin(name string, e *seen, want *expected) (bool, error) 
 		return true, nil // without a redirect it is merged with no other one
 	}
 	// It may have been renamed to here in the upper layer. Then its own inode is elsewhere.
-	return a.m.elsewhere(e.real.Handle, name), nil
+	return a.m.elsewhere(e.real.Handle, dir+"/"+name), nil
 }

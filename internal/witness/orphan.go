@@ -232,10 +232,10 @@ func within(outer, inner int) bool {
 	return dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
-// elsewhere reports whether an inode has its name in none of the lower layers, or under the
-// same name in one: both are against an order of layers in which another inode is at that
-// name. It is false if that can't be found out.
-func (m *Mount) elsewhere(h sys.Handle, name string) bool {
+// elsewhere reports whether an inode is at no path in the lower layers, or at the given path
+// in one of them: both contradict an order of layers in which another inode is at that path.
+// It is false if that can't be found out.
+func (m *Mount) elsewhere(h sys.Handle, path string) bool {
 	for _, l := range m.layers {
 		if l.upper {
 			continue
@@ -248,9 +248,10 @@ func (m *Mount) elsewhere(h sys.Handle, name string) bool {
 			return false
 		}
 		inside := within(l.fd, fd)
-		path, err := sys.PathOf(fd)
+		dir, err := sys.PathOf(l.fd)
+		found, err2 := sys.PathOf(fd)
 		sys.Close(fd)
-		if err != nil || inside && !strings.HasSuffix(path, "/"+name) {
+		if err != nil || err2 != nil || inside && found != strings.TrimSuffix(dir, "/")+path {
 			return false
 		}
 	}
