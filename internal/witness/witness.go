@@ -401,10 +401,7 @@ func (s *search) enter(fd, merged int, path, name string, depth int) string {
 		return ""
 	}
 	defer sys.Close(shown)
-	var id sys.Identity
-	if sys.IdentityAt(shown, "", &id) != nil || id.Mount != s.m.id.Mount {
-		return "" // something is mounted there
-	}
+	// If something is mounted there, compare sees that of each entry.
 	return s.dir(below, shown, path, depth)
 }
 

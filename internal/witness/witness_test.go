@@ -3,6 +3,7 @@ package witness
 import (
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -125,6 +126,19 @@ func TestMount(t *testing.T) {
 			s.layer("u", Proven)
 			s.layer("l1", Proven)
 			s.layer("l2", Unproven)
+			s.orphans()
+			s.audit("")
+		})
+		t.Run("something is mounted inside", func(t *testing.T) {
+			s := newStack(t, fs, "unlink hidden", "unlink top")
+			if err := syscall.Mount("inside", s.merged+"/d", "tmpfs", 0, "size=64k"); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { testenv.Unmount(t, s.merged+"/d") })
+			testenv.Tree(t, s.merged+"/d", "file two content=other")
+			s.layer("u", Proven)
+			s.layer("l1", Proven)
+			s.layer("l2", Unproven) // the mount inside covers all that is visible of it
 			s.orphans()
 			s.audit("")
 		})
