@@ -38,7 +38,7 @@ var lacks = map[string][]lack{
 		{testenv.UserXattrMarks, everywhere},
 		{testenv.UserXattrs, onTmpfs},
 		{testenv.UsernsOverlays, append(asSuch, everywhere...)}, // Debian's permit_mounts_in_userns is off
-		{testenv.Verity, onTmpfs},
+		{testenv.Verity, everywhere},
 		{testenv.XattrEscapes, everywhere},
 		{testenv.XattrWhiteouts, everywhere},
 	},
@@ -54,7 +54,7 @@ var lacks = map[string][]lack{
 		{testenv.UserXattrMarks, onTmpfs},
 		{testenv.UserXattrs, onTmpfs},
 		{testenv.UsernsOverlays, onTmpfs},
-		{testenv.Verity, onTmpfs},
+		{testenv.Verity, everywhere},
 		{testenv.XattrEscapes, everywhere},
 		{testenv.XattrWhiteouts, everywhere},
 	},
