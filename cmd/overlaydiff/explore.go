@@ -38,6 +38,7 @@ file that is looked at, contents are compared.`,
 				f.content = string(diff.ContentNever)
 			}
 			f.kinds = true
+			f.unreadable = new(unreadables).add // the screen has how many there are
 			list, err := f.open(cmd.Context(), args)
 			if err != nil {
 				return err

@@ -51,6 +51,8 @@ What differs is told by size and time, unless --content says otherwise.`,
 					stacks = append(stacks, []string{arg})
 				}
 			}
+			var missing unreadables
+			f.unreadable = missing.add
 			var overlays []report.Overlay
 			for _, stack := range stacks {
 				o, err := f.reported(cmd, stack)
@@ -60,10 +62,13 @@ What differs is told by size and time, unless --content says otherwise.`,
 				overlays = append(overlays, o)
 			}
 			write := func(w io.Writer) error { return report.Write(w, time.Now(), overlays...) }
+			var err error
 			if cmp.Or(output, "-") == "-" {
-				return write(cmd.OutOrStdout())
+				err = write(cmd.OutOrStdout())
+			} else {
+				err = wholefile.Write(output, write)
 			}
-			return wholefile.Write(output, write)
+			return cmp.Or(err, missing.err())
 		},
 	}
 	cmd.Flags().SortFlags = false

@@ -12,11 +12,19 @@ import (
 // beside them shows them, and fails in the end.
 type unreadables struct {
 	n     int64
+	known map[string]bool // a second walk passes the same paths
 	first *diff.UnreadableError
 	show  func(*diff.UnreadableError) error // nil: they are counted
 }
 
 func (u *unreadables) add(e *diff.UnreadableError) error {
+	if u.known[e.Path] {
+		return nil
+	}
+	if u.known == nil {
+		u.known = map[string]bool{}
+	}
+	u.known[e.Path] = true
 	if u.n++; u.n == 1 {
 		u.first = e
 	}

@@ -37,11 +37,12 @@ func Build(ctx context.Context, d *overlaydiff.Diff, opts Options) (*Tree, error
 			waste = append(waste, w)
 		}
 	}
+	unreadable := d.Unreadable() // here, since waste passes the same paths
 	t, err := build(counted(d.Changes(ctx), opts.Found), waste)
 	if err != nil {
 		return nil, err
 	}
-	t.Raced, t.NoWaste = d.Raced()-raced, noWaste
+	t.Raced, t.NoWaste, t.Unreadable = d.Raced()-raced, noWaste, d.Unreadable()-unreadable
 	return t, nil
 }
 

@@ -16,6 +16,9 @@ type Tree struct {
 	nodes []Node
 	// Raced is how many entries vanished or changed while they were read.
 	Raced int64
+	// Unreadable is how many paths a view has an error at instead of an answer. They, and
+	// what is below them, are not in the tree. See [overlaydiff.Options.OnUnreadable].
+	Unreadable int64
 	// NoWaste says why waste is not known, if it is not.
 	NoWaste error
 }

@@ -129,6 +129,9 @@ func (a *app) drawHeads(in area, tree int) {
 	if raced := a.view.tree.Raced; raced > 0 {
 		right = strings.TrimSpace(right + "  " + human.Count(raced) + " raced")
 	}
+	if unread := a.view.tree.Unreadable; unread > 0 {
+		right = strings.TrimSpace(right + "  " + human.Plural(unread, "path unreadable", "paths unreadable"))
+	}
 	a.put(in, in.w-len([]rune(right))-1, 0, right, a.styles[modified])
 	a.put(area{in.x, in.y, in.w - len([]rune(right)) - 2, in.h}, 1, 0, a.src.Name+"  ("+a.src.Engine()+" engine)", a.styles[strong])
 	if lines > 1 {
