@@ -81,6 +81,7 @@ type stale struct {
 	undo      []func() error
 
 	bound, linked, own  []string // names that are bind mounts, links, file systems
+	volumes             []string // names of subvolumes
 	visible             bool     // the mount shows something of each layer
 	fresh               bool     // nothing is stale, so there is an answer
 	asked, answered     int
@@ -233,11 +234,27 @@ func (c *stale) prepare() {
 			c.must(c.tmpfs(name))
 			c.must(testenv.Replicate(path, name))
 			c.own = append(c.own, name)
+		case 3:
+			if c.fs != testenv.Btrfs {
+				continue
+			}
+			c.must(c.btrfs("create", name))
+			c.must(testenv.Replicate(path, name))
+			c.volumes = append(c.volumes, name)
 		default:
 			continue
 		}
 		c.lowers[i] = name
 	}
+}
+
+func (c *stale) btrfs(args ...string) error {
+	c.note("btrfs subvolume %s", strings.Join(args, " "))
+	out, err := exec.Command("btrfs", append([]string{"-q", "subvolume"}, args...)...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("btrfs subvolume %q: %w: %s", args, err, out)
+	}
+	return err
 }
 
 // want asks both engines before anything is stale; they have to agree.
@@ -351,7 +368,7 @@ func (c *stale) spoil() {
 		}
 		return list[c.rng.IntN(len(list))]
 	}
-	switch c.rng.IntN(13) {
+	switch c.rng.IntN(14) {
 	case 0:
 		try("mv %s %s; mkdir", []any{name, old}, away, func() error { return os.Mkdir(name, 0o755) })
 	case 1:
@@ -383,6 +400,11 @@ func (c *stale) spoil() {
 			func() error { return os.Rename(other, name) }, func() error { return os.Rename(old, other) })
 	case 12:
 		try("mv %s %s", []any{name, old}, away)
+	case 13: // the inodes of a snapshot have the numbers and all times of the first ones
+		volume := pick(c.volumes)
+		before := volume + "-before"
+		try("mv %s %s; a snapshot, then changed", []any{volume, before}, func() error { return os.Rename(volume, before) },
+			func() error { return c.btrfs("snapshot", before, volume) }, func() error { return c.alter(volume) })
 	}
 }
 
@@ -395,14 +417,19 @@ func (c *stale) twin(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(to+"/only-in-the-twin", nil, 0o644); err != nil {
+	return c.alter(to)
+}
+
+// alter changes a copy of a layer.
+func (c *stale) alter(dir string) error {
+	if err := os.WriteFile(dir+"/only-in-the-copy", nil, 0o644); err != nil {
 		return err
 	}
-	names, err := os.ReadDir(to)
+	names, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(to + "/" + names[0].Name())
+	return os.RemoveAll(dir + "/" + names[0].Name())
 }
 
 func (c *stale) overlayOver(name string) error {
