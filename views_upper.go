@@ -2,7 +2,6 @@ package overlaydiff
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/native"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
@@ -35,31 +35,37 @@ func showsUpper(ctx context.Context, s diff.Stack) error {
 	pool := fswalk.NewPool(0)
 	defer pool.Close()
 	m := upperMarks{Stack: s, marks: whiteout.NamespaceOf(s.Features)}
+	defer func() {
+		if m.lookup != nil {
+			m.lookup.Close()
+		}
+	}()
 	return m.directory(ctx, pool.Root(tree.FD(), s.Upper), []string{"/"})
 }
 
 type upperMarks struct {
 	diff.Stack
-	marks *whiteout.Namespace
+	marks  *whiteout.Namespace
+	lookup *native.Engine // nil until a redirect is met
 }
 
-// directory checks what is in a directory. lower has the paths in the lower layers of
-// the directories above and, at last, of this one; "" is none.
-func (m upperMarks) directory(ctx context.Context, d *fswalk.Dir, lower []string) error {
+// directory checks what is in a directory, whose path in the view is the last of above;
+// before that are those of the directories above it.
+func (m *upperMarks) directory(ctx context.Context, d *fswalk.Dir, above []string) error {
 	list, err := d.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, e := range list {
 		// A container that runs may have removed or replaced it meanwhile: the walk says so.
-		if err := m.entry(ctx, d, e.Name, lower); err != nil && !inode.Vanished(err) {
+		if err := m.entry(ctx, d, e.Name, above); err != nil && !inode.Vanished(err) {
 			return err
 		}
 	}
 	return ctx.Err()
 }
 
-func (m upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, lower []string) error {
+func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, above []string) error {
 	var st sys.Stat
 	if err := d.Stat(name, sys.StatAll, &st); err != nil {
 		return err
@@ -68,26 +74,118 @@ func (m upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, lower
 	case sys.Regular:
 		return m.file(d, name)
 	case sys.Directory:
-		at, err := m.lowerPath(d, name, lower[len(lower)-1])
+		path := diff.Join(above[len(above)-1], name)
+		redirect, _, err := m.mark(d, name, m.marks.Redirect)
+		if err == nil && len(redirect) > 0 && m.Features.RedirectFollow {
+			err = m.redirected(ctx, d, name, path, above)
+		}
 		if err != nil {
 			return err
 		}
-		if at != "" && m.Features.RedirectFollow && slices.Contains(lower, at) {
-			return m.refuse(d, name, "is a lower directory that is a directory above it, too")
-		}
-		return m.directory(ctx, d.Child(name, st.Dev, st.Ino), append(slices.Clone(lower), at))
+		return m.directory(ctx, d.Child(name, st.Dev, st.Ino), append(slices.Clone(above), path))
 	}
 	return nil
 }
 
-func (upperMarks) refuse(d *fswalk.Dir, name, what string) error {
+// redirected refuses a directory with a redirect if a directory above it can be met below it
+// again: its topmost lower directory is one of those that the redirect leads to, or is
+// inside one, or may be reached by a redirect of a lower layer from there.
+func (m *upperMarks) redirected(ctx context.Context, d *fswalk.Dir, name, path string, above []string) error {
+	if m.lookup == nil {
+		var err error
+		if m.lookup, err = native.Open(ctx, m.Stack); err != nil {
+			return err
+		}
+	}
+	inside, err := m.merged(ctx, path)
+	if err != nil || len(inside) == 0 {
+		return err
+	}
+	for _, dir := range above {
+		lower, err := m.merged(ctx, dir)
+		if err != nil || len(lower) == 0 {
+			return err
+		}
+		for _, part := range inside {
+			again := part.layer == lower[0].layer && (part.at == lower[0].at || strings.HasPrefix(lower[0].at, strings.TrimSuffix(part.at, "/")+"/"))
+			if !again && part.layer < lower[0].layer {
+				again, err = m.redirects(ctx, part)
+			}
+			if err != nil {
+				return err
+			}
+			if again {
+				return m.refuse(d, name, "may have "+diff.QuotePath(dir)+" inside, which is above it")
+			}
+		}
+	}
+	return nil
+}
+
+// lowerDir is a directory of a lower layer.
+type lowerDir struct {
+	layer int    // 1 is the topmost lower one
+	at    string // path within the layer
+}
+
+// merged returns the lower directories that the new view merges at a path, topmost first. A
+// path at which the view has an error has none.
+func (m *upperMarks) merged(ctx context.Context, path string) (dirs []lowerDir, err error) {
+	x, err := m.lookup.Explain(ctx, path, diff.Options{Content: diff.ContentNever})
+	if inode.Unreadable(err) {
+		return nil, nil
+	}
+	for _, l := range x.Layers {
+		if l.Kind == diff.LayerLower && l.New != nil && l.New.Merged {
+			dirs = append(dirs, lowerDir{l.Number, l.New.At})
+		}
+	}
+	return dirs, err
+}
+
+// redirects reports whether a directory in a lower directory has a redirect.
+func (m *upperMarks) redirects(ctx context.Context, in lowerDir) (found bool, err error) {
+	tree, err := (&mountutil.Mounts{Opener: m.Opener}).OpenTree(m.Lower[in.layer-1])
+	if err != nil {
+		return false, err
+	}
+	defer tree.Close()
+	fd, err := sys.OpenDirBelow(tree.FD(), strings.TrimPrefix(diff.Join(in.at, "."), "/"), sys.NoLinks)
+	if err != nil {
+		return false, err
+	}
+	defer sys.Close(fd)
+	pool := fswalk.NewPool(0)
+	defer pool.Close()
+	var walk func(d *fswalk.Dir) error
+	walk = func(d *fswalk.Dir) error {
+		list, err := d.List(ctx)
+		for _, e := range list {
+			var st sys.Stat
+			if found || err != nil {
+				break
+			}
+			if err = d.Stat(e.Name, sys.StatAll, &st); err != nil || st.Format() != sys.Directory {
+				continue
+			}
+			if _, found, err = m.mark(d, e.Name, m.marks.Redirect); err == nil && !found {
+				err = walk(d.Child(e.Name, st.Dev, st.Ino))
+			}
+		}
+		return err
+	}
+	err = walk(pool.Root(fd, diff.Join(m.Lower[in.layer-1], in.at)))
+	return found, err
+}
+
+func (*upperMarks) refuse(d *fswalk.Dir, name, what string) error {
 	return &diff.UnsupportedError{
 		Op:     "mount the new view",
 		Reason: d.DisplayPath(name) + " " + what + ", which only the overlay itself shows as it is: mount it and name where, or use the native engine",
 	}
 }
 
-func (m upperMarks) mark(d *fswalk.Dir, name, attr string) (value []byte, has bool, err error) {
+func (m *upperMarks) mark(d *fswalk.Dir, name, attr string) (value []byte, has bool, err error) {
 	err = d.Use(func(fd int) (err error) {
 		value, has, err = sys.FindXattr(fd, name, attr)
 		return d.WrapXattr(attr, name, err)
@@ -95,7 +193,7 @@ func (m upperMarks) mark(d *fswalk.Dir, name, attr string) (value []byte, has bo
 	return value, has, err
 }
 
-func (m upperMarks) file(d *fswalk.Dir, name string) error {
+func (m *upperMarks) file(d *fswalk.Dir, name string) error {
 	if _, is, err := m.mark(d, name, m.marks.Metacopy); err != nil || !is {
 		return err
 	}
@@ -111,29 +209,4 @@ func (m upperMarks) file(d *fswalk.Dir, name string) error {
 		return m.refuse(d, name, "is a metacopy file with an origin that index=on checks")
 	}
 	return err
-}
-
-// lowerPath returns which path in the lower layers a directory is merged with, "" for
-// none. above is the path of the directory that it is in.
-func (m upperMarks) lowerPath(d *fswalk.Dir, name, above string) (string, error) {
-	opaque, _, err := m.mark(d, name, m.marks.Opaque)
-	if err != nil || whiteout.IsOpaque(opaque) {
-		return "", err
-	}
-	value, _, err := m.mark(d, name, m.marks.Redirect)
-	if err != nil {
-		return "", err
-	}
-	to, err := whiteout.ParseRedirect(value)
-	switch {
-	case err == nil && strings.HasPrefix(to, "/"):
-		return to, nil
-	case above == "":
-		return "", nil
-	case to == ".", to == "..": // refused on lookup
-		return "", nil
-	case err == nil && to != "":
-		return path.Join(above, to), nil
-	}
-	return path.Join(above, name), nil
 }

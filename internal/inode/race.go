@@ -31,9 +31,9 @@ func (r Refused) Unwrap() error { return r.Err }
 
 func isRefused(err error) bool { return err != nil && errors.As(err, new(Refused)) }
 
-// unreadable reports whether err is the fault of one name, so that a walk can go on
+// Unreadable reports whether err is the fault of one name, so that a walk can go on
 // beside it: overlayfs refuses it, or the file system can't read its inode.
-func unreadable(err error) bool {
+func Unreadable(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ESTALE, syscall.EUCLEAN, syscall.EBADMSG} {
 		if errors.Is(err, errno) {
 			return true
@@ -161,7 +161,7 @@ func Report[N any](out *fswalk.Items[N, Found], path string, raced bool, change 
 // Fail adds to out that path can't be read, if err is the fault of this path alone;
 // else it returns err. Without the root there is nothing to go on with.
 func Fail[N any](out *fswalk.Items[N, Found], path string, err error) error {
-	if !unreadable(err) || path == "/" {
+	if !Unreadable(err) || path == "/" {
 		return err
 	}
 	out.Value(Found{Unreadable: &diff.UnreadableError{Path: path, Err: err}, Change: diff.Change{Path: path}})
