@@ -79,12 +79,13 @@ fi
 
 echo "install.sh: installing ${packages[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
-install=(apt-get -q -y install --no-install-recommends "${packages[@]}")
+apt=(apt-get -q -o DPkg::Lock::Timeout=600) # another program may be installing something
+install=("${apt[@]}" -y install --no-install-recommends "${packages[@]}")
 # A fresh machine has no package lists, an old one may have stale ones: fetch
 # them only when the installation fails without.
 if ! "${install[@]}" </dev/null >/dev/null 2>&1; then
-  { apt-get -q update && "${install[@]}"; } </dev/null >&2 || {
-    echo "install.sh: apt-get can't install ${packages[*]}, see above: is there a network?" >&2
+  { "${apt[@]}" update && "${install[@]}"; } </dev/null >&2 || {
+    echo "install.sh: apt-get can't install ${packages[*]}: see what it says above" >&2
     exit 1
   }
 fi

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs every check and test of the project; the exit status says whether all
-# passed. Arguments go to go test: testenv/test.sh -run Random ./native
+# Runs the checks and tests of the project; the exit status says whether all passed.
+# Arguments go to go test: testenv/test.sh -run Random ./native
 #
-# First installs what is missing (install.sh). As root a test that can't run
-# here fails; otherwise it is skipped with its reason.
+# First installs what is missing (install.sh). As root a test that can't run here fails;
+# otherwise it is skipped with its reason.
 #
-# Without arguments, as root, a part of the tests also runs on other kernels, in
-# virtual machines: those of OVERLAYDIFF_KERNELS, "5.10 6.1 6.12 6.18 latest" unless
-# set, "none" for none. make test-vm runs all tests there.
+# .ci/run adds two steps, as root and without arguments:
+#   FUZZ_TIME=60s                every fuzz target for that long
+#   OVERLAYDIFF_KERNELS="5.10 latest"    a part of the tests on these kernels, in virtual
+#                                machines; make test-vm runs all of them there
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
 
@@ -20,37 +21,10 @@ else
   echo "test.sh: not root: tests that mount file systems are skipped" >&2
 fi
 
-failed=
-step() {
-  local name=$1
-  shift
-  echo "== $name" >&2
-  "$@" >&2 || failed="$failed $name;"
-}
-
 formatted() {
   local files
   files=$(gofmt -l .) || return
   [ -z "$files" ] || { echo "gofmt would change:" $files; return 1; }
-}
-
-kernels=${OVERLAYDIFF_KERNELS:-5.10 6.1 6.12 6.18 latest}
-if [ "$(id -u)" != 0 ] || [ $# -gt 0 ]; then
-  kernels=none
-fi
-
-# QEMU and its kernels, which only this needs; without a network it fails.
-machines() {
-  testenv/install.sh vm && go build -o dist/matrix ./testenv/vm/matrix && dist/matrix -slice -kernels "$kernels" || {
-    echo "test.sh: OVERLAYDIFF_KERNELS=none leaves other kernels out" >&2
-    return 1
-  }
-}
-
-# fuzz runs every fuzz target for FUZZ_TIME: three a processor at the same time, or
-# it would be most of what this script takes.
-fuzz() {
-  go run ./testenv/torture/campaign -run ^Fuzz -fuzztime "${FUZZ_TIME:-60s}" -jobs $((3 * $(nproc))) -dir dist/fuzz
 }
 
 # The version is pinned there: the answer depends on the commit, not on the day. So
@@ -59,21 +33,64 @@ static() {
   go run ./testenv/torture/campaign -run '^staticcheck$' -dir dist/staticcheck
 }
 
-packages=(./...)
-for arg; do
-  case $arg in .|./*) packages=() ;; esac
+# Once each on small trees: that they still work, not how fast they are.
+benchmarks() {
+  go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
+}
+
+# -count 1: what they find depends on the kernel, which the test cache does not know.
+tests() {
+  go test -count 1 -timeout 30m ./...
+}
+
+# With the race detector on one file system: goroutines do not depend on it, and it makes
+# everything five times as slow.
+races() {
+  OVERLAYDIFF_FS=tmpfs go test -race -count 1 -timeout 30m ./...
+}
+
+# Three targets a processor at the same time, or it would be most of what CI takes.
+fuzz() {
+  go run ./testenv/torture/campaign -run ^Fuzz -fuzztime "$FUZZ_TIME" -jobs $((3 * $(nproc))) -dir dist/fuzz
+}
+
+# QEMU and its kernels, which nothing else needs; without a network it fails.
+kernels() {
+  testenv/install.sh vm && go build -o dist/matrix ./testenv/vm/matrix && dist/matrix -slice -kernels "$OVERLAYDIFF_KERNELS"
+}
+
+# named runs the tests that the arguments name.
+named() {
+  local arg packages=(./...)
+  for arg; do
+    case $arg in .|./*) packages=() ;; esac
+  done
+  go test -race -count 1 -timeout 30m "$@" "${packages[@]}"
+}
+
+# Each step with the minutes that it takes on two processors, from nothing.
+steps=(formatted:0 vet:1 static:1 benchmarks:1 tests:4 races:5)
+vet() { go vet ./...; }
+[ "${OVERLAYDIFF_KERNELS-}" != none ] || OVERLAYDIFF_KERNELS=
+if [ $# -gt 0 ]; then
+  steps=(formatted:0 vet:1 named:5)
+elif [ "$(id -u)" = 0 ]; then
+  [ -z "${FUZZ_TIME-}" ] || steps+=(fuzz:5)
+  [ -z "${OVERLAYDIFF_KERNELS-}" ] || steps+=("kernels:$((3 * $(wc -w <<<"$OVERLAYDIFF_KERNELS")))")
+fi
+
+passed='' failed='' left=0 began=$SECONDS
+for step in "${steps[@]}"; do left=$((left + ${step#*:})); done
+for step in "${steps[@]}"; do
+  name=${step%:*}
+  echo "== $name (about $left min left)" >&2
+  if "$name" "$@" >&2; then passed+=" $name"; else failed+=" $name"; fi
+  left=$((left - ${step#*:}))
 done
 
-step gofmt formatted
-step 'go vet' go vet ./...
-[ $# -gt 0 ] || step staticcheck static
-# Once each on small trees: that they still work, not how fast they are.
-step benchmarks go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
-echo '== go test' >&2
-# -count 1: what they find depends on the kernel, which the test cache does not know.
-go test -race -count 1 -timeout 30m "$@" "${packages[@]}" || failed="$failed go test;"
-
-[ $# -gt 0 ] || [ "$(id -u)" != 0 ] || step fuzzing fuzz
-[ "$kernels" = none ] || step 'other kernels' machines
-
-[ -z "$failed" ] || { echo "test.sh: failed:$failed see above" >&2; exit 1; }
+took="$(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"
+if [ -n "$failed" ]; then
+  echo "test.sh: failed:$failed; see above. Passed:$passed. $took" >&2
+  exit 1
+fi
+echo "test.sh: all passed:$passed. $took" >&2
