@@ -7,11 +7,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
-	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // part is a directory that one lower layer contributes to a merged directory.
@@ -33,17 +31,14 @@ func sameParts(a, b []part) bool { return slices.EqualFunc(a, b, part.same) }
 
 // resolver has what lookups of one stack share.
 type resolver struct {
-	layers   []layer // the upper, then the lower ones, topmost first
-	roots    []part  // of the layers
-	traps    map[diff.Inode]struct{}
-	data     []*fswalk.Dir // roots of the data-only layers
-	search   *search       // nil: no index, or nothing in it
-	marks    *whiteout.Namespace
-	features diff.Features
+	*Engine
+	roots  []part        // of the layers
+	blobs  []*fswalk.Dir // the roots of the data-only layers
+	search *search       // nil: no index, or nothing in it
 }
 
 // marked reports whether what lower layers say of where to go on matters at all.
-func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.data) > 0 }
+func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.blobs) > 0 }
 
 // object is what a view shows at a name.
 type object struct {
@@ -72,18 +67,31 @@ func (o *object) ref() *inode.Ref {
 // lookup resolves one name after the other in both views, and remembers what it
 // read of a name for the one view when it comes to the other.
 type lookup struct {
-	*resolver
+	*view
 	trace   *trace // nil: nobody asks how names were found
 	probes  arena[probe]
-	hits    arena[hit]
 	objects arena[object]
+
+	dir      *dir // in which names are looked up
+	held     []*fswalk.Dir
+	heldDirs [1 + held]*fswalk.Dir
+	name     name
+	from, to *object // what the views show at name
+}
+
+// shows returns what a view shows at the last name.
+func (l *lookup) shows(inNew bool) *object {
+	if inNew {
+		return l.to
+	}
+	return l.from
 }
 
 // reset forgets what was read. What resolve returned is gone.
 func (l *lookup) reset() {
 	l.probes.reset()
-	l.hits.reset()
 	l.objects.reset()
+	l.from, l.to = nil, nil
 }
 
 // arena hands out values that live until it is reset, and uses them again.
@@ -131,17 +139,6 @@ func (st *state) blame(name string) *inode.Ref {
 
 func (st *state) absolute() bool { return strings.HasPrefix(st.want, "/") }
 
-// hit is what a layer has at the place that is looked for.
-type hit struct {
-	ref   inode.Ref
-	layer int
-	dir   *fswalk.Dir // the directory that it is, if so
-	// indexed: it is an upper directory with an entry in the index.
-	indexed bool
-}
-
-func (h *hit) part() part { return part{layer: h.layer, dir: h.dir} }
-
 // resolve does what the kernel's lookup of name in parent does; nil means that
 // the view has no such name. inNew: the view is the new one, which heeds the
 // index. Errors that the kernel's lookup would return are [MarkError].
@@ -150,7 +147,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		l.trace.inNew = inNew
 	}
 	st := state{want: name}
-	var up *hit
+	var up *probe
 	var err error
 	if parent.upper != nil {
 		quiet := !l.marked() && len(parent.lowers) == 0
@@ -168,7 +165,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		return nil, err
 	}
 	blob := ""
-	if st.meta && len(hits) > 0 && len(l.data) > 0 && st.absLast {
+	if st.meta && len(hits) > 0 && len(l.blobs) > 0 && st.absLast {
 		blob, st.meta = st.want, false
 	} else if err := l.permitted(&st, st.meta, last(up, hits), false); err != nil {
 		return nil, err
@@ -186,7 +183,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		}
 		if entry != nil {
 			up = entry
-			if upMeta, err = l.isMetacopy(up); err != nil {
+			if upMeta, err = up.isMetacopy(l); err != nil {
 				return nil, err
 			}
 		}
@@ -195,7 +192,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 }
 
 // descend searches the lower layers.
-func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
+func (l *lookup) descend(cand []part, st *state, up *probe) (hits []*probe, err error) {
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
 		if err := l.permitted(st, st.meta, last(up, hits), false); err != nil {
@@ -203,7 +200,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		}
 		quiet := j == len(cand)-1
 		if l.marked() {
-			quiet = c.layer == len(l.roots)-1 && (st.dir || len(l.data) == 0)
+			quiet = c.layer == len(l.roots)-1 && (st.dir || len(l.blobs) == 0)
 		}
 		fromRoot := st.absolute()
 		start := c.dir
@@ -243,7 +240,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 
 // walk looks in one layer, beginning at start, for what st wants. quiet: no
 // layer below counts, so marks that only say where to go on are not read.
-func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit, error) {
+func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*probe, error) {
 	path, absolute := strings.CutPrefix(st.want, "/")
 	names := []string{path}
 	if absolute {
@@ -278,7 +275,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			}
 			st.halt = !st.meta
 			if st.halt || quiet {
-				return l.hit(p, layer), nil
+				return p, nil
 			}
 		default:
 			if err := l.trapped(p); err != nil {
@@ -294,7 +291,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			}
 			if opaque || quiet { // the redirect is not read
 				if final {
-					return l.hit(p, layer), nil
+					return p, nil
 				}
 				dir = p.child()
 				continue
@@ -304,7 +301,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			return nil, err
 		}
 		if final {
-			return l.hit(p, layer), nil
+			return p, nil
 		}
 		dir = p.child()
 	}
@@ -336,7 +333,7 @@ func (l *lookup) redirect(p *probe, st *state, after int) error {
 // meta being whether the metacopy file at leads there, if the mount does not follow
 // redirects or metacopy files. found: something is there; before 6.16 only that
 // was refused.
-func (l *lookup) permitted(st *state, meta bool, at *hit, found bool) error {
+func (l *lookup) permitted(st *state, meta bool, at *probe, found bool) error {
 	meta, redirect := meta && !l.features.Metacopy, len(st.followed) > 0 && !l.features.RedirectFollow
 	if !meta && !redirect || found == running().strict {
 		return nil
@@ -350,14 +347,14 @@ func (l *lookup) permitted(st *state, meta bool, at *hit, found bool) error {
 	return nil
 }
 
-func last(up *hit, hits []*hit) *hit {
+func last(up *probe, hits []*probe) *probe {
 	if len(hits) > 0 {
 		return hits[len(hits)-1]
 	}
 	return up
 }
 
-func (l *lookup) newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
+func (l *lookup) newObject(up *probe, upMeta bool, hits []*probe, blob string) *object {
 	top := up
 	if top == nil {
 		if len(hits) == 0 {
@@ -370,10 +367,10 @@ func (l *lookup) newObject(up *hit, upMeta bool, hits []*hit, blob string) *obje
 	switch {
 	case top.ref.IsDir():
 		if up != nil {
-			o.dirs.upper = up.dir
+			o.dirs.upper = up.child()
 		}
 		for _, h := range hits {
-			o.dirs.lowers = append(o.dirs.lowers, h.part())
+			o.dirs.lowers = append(o.dirs.lowers, part{layer: h.layer, dir: h.child()})
 		}
 		o.own = up == nil || len(hits) == 0 || l.features.NFSExport && !up.indexed
 	case up != nil && !upMeta:

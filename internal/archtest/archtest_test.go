@@ -33,6 +33,7 @@ floor ground
 	internal/fswalk:   internal/sys
 	internal/idmap:    diff
 	internal/inode:    diff internal/sys internal/fswalk internal/idmap
+	internal/views:    diff internal/sys internal/fswalk internal/inode
 	internal/scratch:  internal/sys
 	internal/paths:    internal/sys
 	internal/wholefile: internal/paths internal/sys
@@ -48,8 +49,8 @@ floor mounts
 
 floor engines and their peers
 	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
-	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
+	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys internal/views
+	naive:             diff internal/fswalk internal/inode internal/sys internal/views
 	layer:             diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
