@@ -1,5 +1,38 @@
 package native
 
+// This file, probe.go and index.go port the lookup of fs/overlayfs of Linux 6.18, function
+// by function. Where an older kernel does something else, [rules] says so.
+//
+//	here                     fs/overlayfs                   since or changed in
+//	lookup.resolve           ovl_lookup                     3.18; merged lower layers 4.0
+//	lookup.descend           its loop over the lower layers 4.10, metacopy 4.19 (9d3dfea3d35a)
+//	lookup.walk              ovl_lookup_layer and, for      4.10
+//	                         each component, ovl_lookup_single
+//	state                    struct ovl_lookup_data         4.10
+//	state.halt               its stop
+//	state.dir                its is_dir
+//	state.meta               its metacopy                   4.19
+//	state.absLast            its absolute_redirect          6.5
+//	quiet                    its last
+//	lookup.redirect          ovl_check_redirect             4.10; an invalid one is an error 4.19
+//	whiteout.ParseRedirect   ovl_get_redirect_xattr         4.10
+//	lookup.permitted         ovl_check_follow_redirect      6.16 ("ovl: make redirect/metacopy rejection consistent")
+//	probe.isOpaque           ovl_get_opaquedir_val          3.18; x, which marks whiteouts, 6.8
+//	probe.isMetacopy         ovl_check_metacopy_xattr       4.19; with a header 6.6 (bf07089081a0)
+//	isWhiteout               ovl_path_is_whiteout           3.18; of a regular file 6.7 (bc8df7a3dc03)
+//	lookup.trapped           ovl_lookup_trap_inode          5.2 (146d62e5a586)
+//	shown                    ovl_hash_bylower, and the check in ovl_get_inode
+//	lookup.provider, find    ovl_lookup_data_layers         6.5
+//	lookup.verify            ovl_validate_verity            6.6 (184996e92e86)
+//	lookup.belongs           ovl_verify_origin, with ovl_verify_fh 4.13, of directories 4.16
+//	lookup.copiedFrom        ovl_check_origin               4.12
+//	lookup.indexed           ovl_lookup_index               4.13, of directories 4.16
+//	resolver.visible         ovl_can_list, with ovl_is_escaped_xattr 6.7 (dad02fad84cb)
+//
+// What the kernel keeps in a dentry is an [object] here. Names are looked up by one
+// component at a time below a descriptor, so that no link is followed and no mount is
+// entered, as the kernel's private clone of a layer's mount sees none.
+
 import (
 	"errors"
 	"io/fs"
@@ -150,6 +183,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 	var up *probe
 	var err error
 	if parent.upper != nil {
+		// Without a layer below, and nowhere to be led to, no mark changes what is seen.
 		quiet := !l.marked() && len(parent.lowers) == 0
 		if up, err = l.walk(0, parent.upper, &st, quiet); err != nil {
 			return nil, err
@@ -157,7 +191,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 	}
 	upMeta := up != nil && st.meta
 	cand := parent.lowers
-	if st.absolute() {
+	if st.absolute() { // from the roots: also of layers that the parent has nothing of
 		cand = l.roots[1:]
 	}
 	hits, err := l.descend(cand, &st, up)
@@ -165,6 +199,9 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		return nil, err
 	}
 	blob := ""
+	// The redirect of a lower metacopy file may lead into the data-only layers, which are
+	// looked up when the file is opened (lazy lowerdata, 6.5). It needs no metacopy=on since
+	// 6.16, so that the check is the other branch.
 	if st.meta && len(hits) > 0 && len(l.blobs) > 0 && st.absLast {
 		blob, st.meta = st.want, false
 	} else if err := l.permitted(&st, st.meta, last(up, hits), false); err != nil {
@@ -195,11 +232,16 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 func (l *lookup) descend(cand []part, st *state, up *probe) (hits []*probe, err error) {
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
+		// The strict rule is asked before a layer is searched, the old one once something
+		// is found there, so that each kernel is asked at its place; see permitted.
 		if err := l.permitted(st, st.meta, last(up, hits), false); err != nil {
 			return nil, err
 		}
-		quiet := j == len(cand)-1
+		quiet := j == len(cand)-1 // of the layers that the parent has
 		if l.marked() {
+			// A redirect may lead to any layer further down: the last is the lowest of the
+			// stack. Of a file its marks count even there, since the data may be in the
+			// data-only layers.
 			quiet = c.layer == len(l.roots)-1 && (st.dir || len(l.blobs) == 0)
 		}
 		fromRoot := st.absolute()
@@ -215,7 +257,7 @@ func (l *lookup) descend(cand []part, st *state, up *probe) (hits []*probe, err 
 		if h == nil {
 			continue
 		}
-		at := h
+		at := h // the one whose metacopy mark is at fault: h, or what led to h
 		if meta {
 			at = last(up, hits)
 		}
@@ -231,6 +273,8 @@ func (l *lookup) descend(cand []part, st *state, up *probe) (hits []*probe, err 
 		if !st.meta || len(hits) == 0 { // of metacopy files in the middle nothing counts
 			hits = append(hits, h)
 		}
+		// A redirect that was read just now is absolute: go on from the roots, below this
+		// layer. roots[1:] begins with layer 1, and j is incremented.
 		if st.absolute() && !fromRoot {
 			cand, j = l.roots[1:], c.layer-1
 		}
@@ -274,7 +318,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*pro
 				return nil, err
 			}
 			st.halt = !st.meta
-			if st.halt || quiet {
+			if st.halt || quiet { // a redirect of what is no metacopy file is left over from one
 				return p, nil
 			}
 		default:
@@ -309,7 +353,10 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*pro
 }
 
 // redirect makes st want what p's redirect says, if it has one. after is how
-// many components follow p on the path that is being walked; they stay.
+// many components follow p on the path that is being walked; they stay. Components are
+// counted from the end: a redirect of one before p may have made the beginning another.
+// An absolute one searches on although a directory above was opaque, as in
+// ovl_check_redirect ("d->stop = false").
 func (l *lookup) redirect(p *probe, st *state, after int) error {
 	to, err := p.redirect(l)
 	st.absLast = false
