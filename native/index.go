@@ -48,7 +48,7 @@ type indexEntry struct {
 // indexed.
 func openIndex(ctx context.Context, s diff.Stack, layers []layer) (*index, error) {
 	if s.Work == "" {
-		return nil, refuse("index=on, and the work directory with the index is not known; name it (--work)")
+		return nil, &diff.SettingError{Setting: diff.SettingWork, Err: refuse("index=on, and the work directory with the index is not known; name it")}
 	}
 	work, err := mountutil.Open(s, s.Work)
 	if err != nil {
