@@ -1,6 +1,6 @@
 package native
 
-// This file, probe.go and index.go port the lookup of fs/overlayfs of Linux 6.18, function
+// This file, probe.go, index.go and origin.go port the lookup of fs/overlayfs of Linux 6.18, function
 // by function. Where an older kernel does something else, [rules] says so.
 //
 //	here                     fs/overlayfs                   since or changed in
@@ -73,30 +73,6 @@ type resolver struct {
 // marked reports whether what lower layers say of where to go on matters at all.
 func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.blobs) > 0 }
 
-// object is what a view shows at a name.
-type object struct {
-	meta  *inode.Ref // has the metadata
-	layer int        // that has meta; 0: the upper, or the index
-	data  *inode.Ref // has the content; differs from meta for a metacopy file
-	blob  string     // has the content instead: an absolute path in the data-only layers, to which data redirects
-	dirs  merged     // of a directory
-	// own: of a directory; the kernel's inode is not that of the lower directory.
-	own bool
-}
-
-// sameContent reports whether both have their content from one inode, or from
-// one place in the data-only layers.
-func (o *object) sameContent(p *object) bool {
-	return o.blob == p.blob && (o.blob != "" || o.data.Same(p.data))
-}
-
-func (o *object) ref() *inode.Ref {
-	if o == nil {
-		return nil
-	}
-	return o.meta
-}
-
 // lookup resolves one name after the other in both views, and remembers what it
 // read of a name for the one view when it comes to the other.
 type lookup struct {
@@ -125,28 +101,6 @@ func (l *lookup) reset() {
 	l.probes.reset()
 	l.objects.reset()
 	l.from, l.to = nil, nil
-}
-
-// arena hands out values that live until it is reset, and uses them again.
-type arena[T any] struct {
-	all  []*T
-	used int
-}
-
-func (a *arena[T]) new() *T {
-	if a.used == len(a.all) {
-		a.all = append(a.all, new(T))
-	}
-	a.used++
-	return a.all[a.used-1]
-}
-
-func (a *arena[T]) reset() {
-	var zero T
-	for _, v := range a.all[:a.used] {
-		*v = zero
-	}
-	a.used = 0
 }
 
 // state goes with the search for a name from layer to layer downwards.
@@ -399,34 +353,6 @@ func last(up *probe, hits []*probe) *probe {
 		return hits[len(hits)-1]
 	}
 	return up
-}
-
-func (l *lookup) newObject(up *probe, upMeta bool, hits []*probe, blob string) *object {
-	top := up
-	if top == nil {
-		if len(hits) == 0 {
-			return nil
-		}
-		top = hits[0]
-	}
-	o := l.objects.new()
-	o.meta, o.data, o.layer = &top.ref, &top.ref, top.layer
-	switch {
-	case top.ref.IsDir():
-		if up != nil {
-			o.dirs.upper = up.child()
-		}
-		for _, h := range hits {
-			o.dirs.lowers = append(o.dirs.lowers, part{layer: h.layer, dir: h.child()})
-		}
-		o.own = up == nil || len(hits) == 0 || l.features.NFSExport && !up.indexed
-	case up != nil && !upMeta:
-	case blob != "":
-		o.data, o.blob = &last(up, hits).ref, blob
-	default:
-		o.data = &last(up, hits).ref
-	}
-	return o
 }
 
 // notFound reports whether err says that there is no such name.
