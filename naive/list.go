@@ -12,11 +12,7 @@ import (
 // entry is one name as the directories list it; nil: not at all.
 type entry struct {
 	old, new *sys.Dirent
-	more     *sys.Dirent // as dir.names lists it
-	// asked is the name if it is looked up in both trees whether listed or not; then
-	// there are no listings. isAsked: it is, as "" is the root.
-	asked   string
-	isAsked bool
+	more     *sys.Dirent // as dir.names lists it, or has only the name, see [view.Name]
 }
 
 func (e entry) String() string {
@@ -25,10 +21,8 @@ func (e entry) String() string {
 		return e.old.Name
 	case e.new != nil:
 		return e.new.Name
-	case e.more != nil:
-		return e.more.Name
 	}
-	return e.asked
+	return e.more.Name
 }
 
 // Names implements [views.Views]. It returns what is in both directories.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -17,9 +18,11 @@ import (
 type view struct {
 	*Engine
 	root    dir
+	one     bool // nothing is listed: what is asked for is looked up in both trees
 	content diff.Content
 	proof   Proof               // that may be relied on
 	links   map[uint64]struct{} // the numbers of the inodes whose names are wanted
+	lookups sync.Pool           // of *lookup, one for each directory that is walked
 }
 
 // dir is a directory of either tree, nil where the tree has none.
@@ -33,7 +36,7 @@ type dir struct {
 
 // views implements [views.Open].
 func (e *Engine) views(ctx context.Context, pool *fswalk.Pool, q views.Question) (views.Views[dir, entry], error) {
-	w := &view{Engine: e, content: q.Content, proof: e.proof, links: numbers(q.Want)}
+	w := &view{Engine: e, content: q.Content, proof: e.proof, links: numbers(q.Want), one: q.One}
 	if q.One {
 		w.proof = ProofNone
 	}
@@ -65,13 +68,20 @@ func numbers(want *diff.Want) map[uint64]struct{} {
 func (w *view) Root() dir { return w.root }
 
 // Name implements [views.Views].
-func (w *view) Name(name string) entry { return entry{asked: name, isAsked: true} }
+func (w *view) Name(name string) entry { return entry{more: &sys.Dirent{Name: name}} }
 
 // Layers implements [views.Views]: of layers the trees know nothing.
 func (w *view) Layers() ([]diff.LayerAt, error) { return []diff.LayerAt{}, nil }
 
 // Enter implements [views.Views].
-func (w *view) Enter(d *dir) views.Lookup[dir, entry] { return &lookup{view: w, dir: d} }
+func (w *view) Enter(d *dir) views.Lookup[dir, entry] {
+	l, _ := w.lookups.Get().(*lookup)
+	if l == nil {
+		l = &lookup{}
+	}
+	l.view, l.dir = w, d
+	return l
+}
 
 // lookup looks up the names of two directories.
 type lookup struct {
@@ -81,7 +91,11 @@ type lookup struct {
 }
 
 // Leave implements [views.Lookup].
-func (l *lookup) Leave() {}
+func (l *lookup) Leave() {
+	w := l.view
+	*l = lookup{}
+	w.lookups.Put(l)
+}
 
 // Payload implements [views.Lookup].
 func (l *lookup) Payload(inNew bool) diff.Payload {
@@ -154,7 +168,7 @@ func (l *lookup) listedSame(both entry) bool {
 // Linux 6.18 takes them for whiteouts), so there a name that the other tree lists is
 // looked up as well.
 func (l *lookup) find(ref *inode.Ref, d *fswalk.Dir, e entry, listed bool, absent *bool) (*inode.Ref, error) {
-	if d == nil || !listed && !l.overlay && !e.isAsked {
+	if d == nil || !listed && !l.overlay && !l.one {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}
 	*ref = inode.Ref{Dir: d, Name: e.String()}
