@@ -77,7 +77,9 @@ func (d *Diff) Verify(ctx context.Context, opts VerifyOptions) (v Verified, err 
 	defer parent.Close()
 	room, err := scratch.New(parent, verifyPrefix)
 	if err != nil {
-		return v, fmt.Errorf("verify: make a directory in %s: %w; name one that can be written to (--tmp)", diff.QuotePath(dir), err)
+		return v, &diff.SettingError{
+			Setting: diff.SettingTempDir, Err: fmt.Errorf("verify: make a directory in %s: %w; name one that can be written to", diff.QuotePath(dir), err),
+		}
 	}
 	defer func() { err = errors.Join(err, room.Remove(parent)) }()
 	path, err := filepath.EvalSymlinks(room.Path()) // for the namespace that the mount is made in

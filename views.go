@@ -20,7 +20,9 @@ import (
 // read-only and out of sight for as long as the engine is open.
 func openNaive(ctx context.Context, s diff.Stack, opts Options, reason string) (*Diff, error) {
 	if s.Upper == "" {
-		return nil, fmt.Errorf("mount the views: the stack has no upper directory, so nothing can have been changed; name it (--upper)")
+		return nil, &diff.SettingError{
+			Setting: diff.SettingUpper, Err: errors.New("mount the views: the stack has no upper directory, so nothing can have been changed; name it"),
+		}
 	}
 	before, err := mountutil.OpenView(ctx, s, mountutil.Old)
 	if err != nil {

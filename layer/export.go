@@ -82,7 +82,7 @@ type Lack struct {
 type ReservedError struct{ Path string }
 
 func (e *ReservedError) Error() string {
-	return fmt.Sprintf("export %s: in a layer a name that begins with .wh. deletes something; rename it, or leave it out (--skip-reserved)", diff.QuotePath(e.Path))
+	return fmt.Sprintf("export %s: in a layer a name that begins with .wh. deletes something; rename it, or leave it out", diff.QuotePath(e.Path))
 }
 
 // UnmappedError says that an id of an entry has no mapping to one of the container.

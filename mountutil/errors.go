@@ -94,10 +94,10 @@ type OwnersError struct {
 
 func (e *OwnersError) Error() string {
 	if e.Copied {
-		return fmt.Sprintf("find the owners in the layers of %s: %s has the owner %d:%d in %s, and %d:%d in the mount: it was changed, or the layer is id-mapped, and nothing tells which; name the container, or say how the layer is mapped, or that it is not (--layer-map)",
+		return fmt.Sprintf("find the owners in the layers of %s: %s has the owner %d:%d in %s, and %d:%d in the mount: it was changed, or the layer is id-mapped, and nothing tells which; name the container, or say how the layer is mapped, or that it is not",
 			e.Mount, diff.QuotePath(e.Path), e.UID, e.GID, diff.QuotePath(e.Layer), e.ShownUID, e.ShownGID)
 	}
-	return fmt.Sprintf("find the owners in the layers of %s: %s has the owner %d:%d in %s, and %d:%d in the mount: the layer is id-mapped, and how is not known; name the container, or say how it is (--layer-map)",
+	return fmt.Sprintf("find the owners in the layers of %s: %s has the owner %d:%d in %s, and %d:%d in the mount: the layer is id-mapped, and how is not known; name the container, or say how it is",
 		e.Mount, diff.QuotePath(e.Path), e.UID, e.GID, diff.QuotePath(e.Layer), e.ShownUID, e.ShownGID)
 }
 

@@ -97,7 +97,10 @@ func checkTrusted(op string, f diff.Features) error {
 	case !errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: find out whether trusted.overlay.* marks can be read: %w", op, err)
 	}
-	return &diff.UnsupportedError{Op: op, Err: unix.EPERM, Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr (--userxattr)"}
+	return &diff.SettingError{Setting: diff.SettingUserXattr, Err: &diff.UnsupportedError{
+		Op: op, Err: unix.EPERM,
+		Reason: "a mount made without CAP_SYS_ADMIN in the initial user namespace heeds no trusted.overlay.* mark: run as root, or say so if the overlay is mounted with userxattr",
+	}}
 }
 
 // OpenReplay mounts the old view of a stack with an upper directory of the caller's

@@ -4,53 +4,51 @@ import (
 	"context"
 	"errors"
 
-	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
-// reportAbsent tells names that vanished from those that overlayfs lists but
-// has not: it passes the listing of a directory that only one layer has through
-// as it is, whiteouts included.
-func (e *walk) reportAbsent(ctx context.Context, n node, absent []string, out *items) error {
-	if len(absent) == 0 {
-		return nil
-	}
-	listed := map[string]bool{}
-	entries, err := e.list(ctx, n)
-	if err != nil && !inode.Vanished(err) {
-		return err
-	}
-	for _, entry := range entries {
-		listed[entry.name()] = true
-	}
-	for _, name := range absent {
-		if !listed[name] {
-			out.Value(inode.Race(diff.Join(n.path, name)))
-		}
-	}
-	return nil
+// entry is one name as the directories list it; nil: not at all.
+type entry struct {
+	old, new *sys.Dirent
+	more     *sys.Dirent // as dir.names lists it, or has only the name, see [view.Name]
 }
 
-// list returns what is in both directories, in order.
-func (e *walk) list(ctx context.Context, n node) ([]entry, error) {
-	if n.same {
-		if err := errors.Join(identify(n.old), identify(n.new)); err != nil {
+func (e entry) String() string {
+	switch {
+	case e.old != nil:
+		return e.old.Name
+	case e.new != nil:
+		return e.new.Name
+	}
+	return e.more.Name
+}
+
+// Names implements [views.Views]. It returns what is in both directories.
+func (w *view) Names(ctx context.Context, d *dir) ([]entry, error) {
+	entries, err := w.names(ctx, d)
+	if !inode.Vanished(err) { // else it is gone, whatever the errno means to overlayfs
+		err = w.refusal(err)
+	}
+	return entries, err
+}
+
+func (w *view) names(ctx context.Context, d *dir) ([]entry, error) {
+	if d.same {
+		if err := errors.Join(identify(d.old), identify(d.new)); err != nil {
 			return nil, err
 		}
 	}
-	var a, b []sys.Dirent
-	var err error
-	if n.old != nil {
-		if a, err = e.listing(ctx, n.old); err != nil {
-			return nil, err
-		}
-	}
-	if b, err = e.listing(ctx, n.new); err != nil {
+	a, err := w.list(ctx, d.old)
+	if err != nil {
 		return nil, err
 	}
-	more, err := n.more(ctx)
+	b, err := w.list(ctx, d.new)
+	if err != nil {
+		return nil, err
+	}
+	more, err := d.more(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,20 +78,23 @@ func next(list *[]sys.Dirent, name string) *sys.Dirent {
 
 // more lists names that are looked up in any case. A directory that is not there has
 // none.
-func (n node) more(ctx context.Context) ([]sys.Dirent, error) {
-	if n.names == nil {
+func (d *dir) more(ctx context.Context) ([]sys.Dirent, error) {
+	if d.names == nil {
 		return nil, nil
 	}
-	list, err := n.names.List(ctx)
+	list, err := d.names.List(ctx)
 	if inode.Vanished(err) {
 		return nil, nil
 	}
 	return list, err
 }
 
-// listing lists a directory.
-func (e *walk) listing(ctx context.Context, d *fswalk.Dir) ([]sys.Dirent, error) {
-	if e.overlay {
+// list lists a directory, nil for one that is not there.
+func (w *view) list(ctx context.Context, d *fswalk.Dir) ([]sys.Dirent, error) {
+	switch {
+	case d == nil:
+		return nil, nil
+	case w.overlay:
 		return inode.List(ctx, d)
 	}
 	return d.List(ctx)

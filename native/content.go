@@ -13,34 +13,19 @@ import (
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
-// comparison compares what two views show at one name. Where a metacopy file's
-// data is in the data-only layers it is looked up when it is needed: without
-// it, the kernel fails on open and not before.
-type comparison struct {
-	inode.Pair
-	lookup   *lookup
-	from, to *object
+// SameData implements [inode.Data].
+func (l *lookup) SameData() bool {
+	// With verity, the same data may be refused to one of two metacopy files.
+	return l.from.sameContent(l.to) && (l.features.Verity == diff.VerityOff || l.from.meta.Same(l.to.meta))
 }
 
-func (c comparison) compare() (diff.What, error) { return c.CompareBy(c) }
-
-// SameContent implements [diff.Parts].
-func (c comparison) SameContent() (bool, error) {
-	// With verity, the same data may be refused to one of two metacopy files.
-	same := c.from.sameContent(c.to) && (c.lookup.features.Verity == diff.VerityOff || c.from.meta.Same(c.to.meta))
-	if same || c.Content == diff.ContentNever {
-		return true, nil
+// Contents implements [inode.Data].
+func (l *lookup) Contents() (from, to *inode.Ref, err error) {
+	if from, err = l.content(l.from); err != nil {
+		return nil, nil, err
 	}
-	from, err := c.lookup.content(c.from)
-	if err != nil {
-		return false, err
-	}
-	to, err := c.lookup.content(c.to)
-	if err != nil || from.Stat.Size != to.Stat.Size {
-		return false, err
-	}
-	// A read ends where the data ends, whatever size a metacopy file claims.
-	return inode.Pair{Ctx: c.Ctx, Old: from, New: to}.SameContent()
+	to, err = l.content(l.to)
+	return from, to, err
 }
 
 // content returns the inode that has an object's content, as far as the mount
@@ -94,7 +79,7 @@ func (l *lookup) provider(o *object) (*inode.Ref, error) {
 		return o.data, nil
 	}
 	var errno syscall.Errno
-	for _, root := range l.data {
+	for _, root := range l.blobs {
 		ref, err := find(root, o.blob)
 		switch {
 		case err == nil:

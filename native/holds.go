@@ -8,8 +8,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
-	"github.com/overlaydiff/overlaydiff/mountutil"
-	"github.com/overlaydiff/overlaydiff/whiteout"
+	"github.com/overlaydiff/overlaydiff/internal/views"
 )
 
 // Holds returns what the upper directory of s holds, in path order, the root
@@ -19,21 +18,14 @@ import (
 // that is differs from call to call if several workers read.
 func Holds(ctx context.Context, s diff.Stack, opts diff.Options) iter.Seq2[diff.Held, error] {
 	return func(yield func(diff.Held, error) bool) {
-		if s.Upper == "" {
-			yield(diff.Held{}, errNoUpper)
-			return
-		}
-		tree, err := openUpper(s, &mountutil.Mounts{Opener: s.Opener})
+		m, err := openMeter(s)
 		if err != nil {
 			yield(diff.Held{}, err)
 			return
 		}
-		defer tree.Close()
-		pool := fswalk.NewPool(0)
-		defer pool.Close()
-		h := holder{meter{marks: whiteout.NamespaceOf(s.Features), linked: map[diff.Inode]struct{}{}}}
-		root := heldDir{dir: pool.Root(tree.FD(), s.Upper)}
-		for one, err := range fswalk.Ordered(ctx, opts.Workers, root, h.expand) {
+		defer m.close()
+		root := heldDir{dir: m.root}
+		for one, err := range fswalk.Ordered(ctx, opts.Workers, root, m.expandHeld) {
 			if err == nil && one.raced {
 				if opts.OnRace == nil {
 					continue
@@ -50,9 +42,8 @@ func Holds(ctx context.Context, s diff.Stack, opts diff.Options) iter.Seq2[diff.
 }
 
 type heldDir struct {
-	dir  *fswalk.Dir
-	at   *inode.Path
-	path string // at as a string, while the directory is read
+	dir *fswalk.Dir
+	at  *views.Path
 }
 
 type heldValue struct {
@@ -60,13 +51,12 @@ type heldValue struct {
 	raced bool
 }
 
-type holder struct{ meter }
-
-func (h *holder) expand(ctx context.Context, n heldDir, out *fswalk.Items[heldDir, heldValue]) error {
-	n.path = n.at.String()
+func (m *meter) expandHeld(ctx context.Context, n heldDir, out *fswalk.Items[heldDir, heldValue]) error {
+	above := n.at.String()
+	race := func(path string) { out.Value(heldValue{Held: diff.Held{Path: path}, raced: true}) }
 	list, err := n.dir.List(ctx)
-	if inode.Vanished(err) && n.path != "/" {
-		out.Value(heldValue{Held: diff.Held{Path: n.path}, raced: true})
+	if inode.Vanished(err) && above != "/" {
+		race(above)
 		return nil
 	}
 	if err != nil {
@@ -77,27 +67,31 @@ func (h *holder) expand(ctx context.Context, n heldDir, out *fswalk.Items[heldDi
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			path := diff.Join(n.path, d.Name)
+			path := diff.Join(above, d.Name)
 			var st sys.Stat
-			err := sys.UsageAt(fd, d.Name, &st)
-			if inode.Vanished(err) {
-				out.Value(heldValue{Held: diff.Held{Path: path}, raced: true})
+			if err := sys.UsageAt(fd, d.Name, &st); inode.Vanished(err) {
+				race(path)
 				continue
-			}
-			if err != nil {
+			} else if err != nil {
 				return n.dir.Wrap("fstatat", d.Name, err)
 			}
-			one := heldValue{Held: diff.Held{Path: path, Inodes: 1, DiskBytes: st.Blocks * 512}}
+			out.Value(heldValue{Held: m.held(path, &st)})
 			if st.Format() == sys.Directory {
-				one.Dir = true
-			} else if one.Bytes = st.Size; st.Nlink > 1 && h.counted(&st) {
-				one.Bytes, one.DiskBytes, one.Inodes = 0, 0, 0
-			}
-			out.Value(one)
-			if one.Dir {
 				out.Child(heldDir{dir: n.dir.Child(d.Name, st.Dev, st.Ino), at: n.at.Child(d.Name)})
 			}
 		}
 		return nil
 	})
+}
+
+// held returns what an entry holds, nothing if its inode was counted under another name.
+func (m *meter) held(path string, st *sys.Stat) diff.Held {
+	h := diff.Held{Path: path, Dir: st.Format() == sys.Directory}
+	switch {
+	case h.Dir:
+		h.Inodes, h.DiskBytes = 1, st.Blocks*512
+	case st.Nlink < 2 || !m.counted(st):
+		h.Inodes, h.DiskBytes, h.Bytes = 1, st.Blocks*512, st.Size
+	}
+	return h
 }

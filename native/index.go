@@ -48,7 +48,7 @@ type indexEntry struct {
 // indexed.
 func openIndex(ctx context.Context, s diff.Stack, layers []layer) (*index, error) {
 	if s.Work == "" {
-		return nil, refuse("index=on, and the work directory with the index is not known; name it (--work)")
+		return nil, &diff.SettingError{Setting: diff.SettingWork, Err: refuse("index=on, and the work directory with the index is not known; name it")}
 	}
 	work, err := mountutil.Open(s, s.Work)
 	if err != nil {
@@ -233,9 +233,9 @@ func (s *search) isAbove(lowers []part) bool {
 	})
 }
 
-// old notes what the old view shows at a name, whatever the new one does: the name
+// note notes what the old view shows at a name, whatever the new one does: the name
 // need not be looked for any more.
-func (l *lookup) old(o *object) error {
+func (l *lookup) note(o *object) error {
 	if l.search == nil || o == nil || !l.search.goesOn() {
 		return nil
 	}
@@ -264,7 +264,7 @@ func (l *lookup) entryOf(ref *inode.Ref, layer int) (string, error) {
 // index entry that is shown where the upper layer has nothing, nil if there is none, and
 // fails where an entry can't be that of what was found. checked: of an upper directory,
 // that hits[0] is what it was copied up from.
-func (l *lookup) indexed(up *hit, hits []*hit) (*hit, error) {
+func (l *lookup) indexed(up *probe, hits []*probe) (*probe, error) {
 	var name string
 	var format uint32
 	var err error
@@ -306,7 +306,8 @@ func (l *lookup) indexed(up *hit, hits []*hit) (*hit, error) {
 	case up != nil:
 		return nil, nil //nolint:nilnil // the upper layer's entry is shown, be it the same inode or not
 	}
-	entry := l.hit(p, 0)
+	entry := l.probes.new()
+	*entry = *p
 	// Its names may be the lower inode's only, which its own count leaves out.
 	entry.ref.Stat.Nlink = max(entry.ref.Stat.Nlink, hits[0].ref.Stat.Nlink)
 	return entry, nil
@@ -314,7 +315,7 @@ func (l *lookup) indexed(up *hit, hits []*hit) (*hit, error) {
 
 // entryOfOrigin returns the name of the index entry, and the type, of what up was copied
 // up from, if that is known.
-func (l *lookup) entryOfOrigin(up *hit) (name string, format uint32, err error) {
+func (l *lookup) entryOfOrigin(up *probe) (name string, format uint32, err error) {
 	origin, _, ok, err := l.origin(&up.ref, l.marks.Origin)
 	if err != nil || !ok || origin.Upper || l.search.names[origin.Handle] == nil {
 		return "", 0, err
@@ -331,71 +332,4 @@ func (l *lookup) entryOfOrigin(up *hit) (name string, format uint32, err error) 
 		}
 	}
 	return "", 0, nil
-}
-
-// copiedFrom returns what stat says of up's origin; false if that leads nowhere or to
-// another type of inode, which the kernel takes for an unknown origin
-// (ovl_check_origin).
-func (l *lookup) copiedFrom(origin whiteout.Origin, up *hit) (sys.Stat, bool) {
-	st, err := statOrigin(origin, l.layers)
-	return st, err == nil && st.Format() == up.ref.Stat.Format()
-}
-
-// pointsTo reports whether the index entry of a directory is that of the upper
-// directory up.
-func (l *lookup) pointsTo(entry *inode.Ref, up *hit) (bool, error) {
-	upper, _, ok, err := l.origin(entry, l.marks.Upper)
-	if err != nil || !ok || !upper.Upper || !l.layers[0].mayHave(upper) {
-		return false, err
-	}
-	h, err := handle(&up.ref)
-	return h == upper.Handle, err
-}
-
-// origin reads a handle that is stored as an attribute. said: there is one, be it
-// malformed.
-func (l *lookup) origin(ref *inode.Ref, attr string) (origin whiteout.Origin, said, ok bool, err error) {
-	var value []byte
-	err = ref.Dir.Use(func(fd int) (err error) {
-		value, said, err = sys.GetXattr(fd, ref.Name, attr)
-		return ref.Dir.WrapXattr(attr, ref.Name, err)
-	})
-	if err != nil || !said {
-		return origin, said, false, err
-	}
-	origin, malformed := whiteout.ParseOrigin(value)
-	return origin, said, malformed == nil, nil
-}
-
-// belongs reports whether the topmost lower entry h is what the upper entry up
-// goes with. Where the kernel checks the origin, an offline change of the lower
-// layer makes a directory stand alone and a metacopy file an error. A directory that
-// has no origin gets one on lookup; a malformed one is the wrong one. Of a file, an
-// origin that leads nowhere is none.
-func (l *lookup) belongs(up, h *hit) (bool, error) {
-	isDir := up.ref.IsDir()
-	if isDir && !l.features.NFSExport || !isDir && !l.features.Index {
-		return true, nil
-	}
-	origin, said, ok, err := l.origin(&up.ref, l.marks.Origin)
-	if err != nil {
-		return false, err
-	}
-	if !ok {
-		return !isDir || !said, nil
-	}
-	if !isDir {
-		if _, ok := l.copiedFrom(origin, up); !ok {
-			return true, nil
-		}
-	}
-	got, err := handle(&h.ref)
-	if err != nil {
-		return false, err
-	}
-	same := got == origin.Handle && !origin.Upper && l.layers[h.layer].mayHave(origin)
-	if !same && !isDir {
-		err = markError(&up.ref, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
-	}
-	return same, err
 }

@@ -17,11 +17,11 @@ import (
 // rules is what the running kernel makes of marks that others take differently.
 // What is in a layer is what a mount on this kernel shows of it.
 type rules struct {
-	xattrWhiteouts bool // an empty file with the attribute is a whiteout (6.7)
-	escapes        bool // attributes of its own can be stored escaped (6.7)
-	headers        bool // a metacopy attribute of 1 to 3 bytes is an error (6.6)
+	xattrWhiteouts bool // an empty file with the attribute is a whiteout (6.7, bc8df7a3dc03)
+	escapes        bool // attributes of its own can be stored escaped (6.7, dad02fad84cb)
+	headers        bool // a metacopy attribute of 1 to 3 bytes is an error (6.6, bf07089081a0)
 	// strict: a redirect or metacopy mark that the mount does not follow is an
-	// error even if it leads nowhere (6.16).
+	// error even if it leads nowhere (6.16, "ovl: make redirect/metacopy rejection consistent").
 	strict bool
 }
 

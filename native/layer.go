@@ -94,7 +94,7 @@ func (l *layer) look() error {
 }
 
 // trapped returns the error with which the kernel refuses a directory that is the root
-// of a layer or part of the work directory (ovl_lookup_trap_inode, Linux 5.3): one layer
+// of a layer or part of the work directory (ovl_lookup_trap_inode, Linux 5.2, commit 146d62e5a586): one layer
 // is inside another.
 func (l *lookup) trapped(p *probe) error {
 	if !l.isTrap(&p.ref) {

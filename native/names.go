@@ -14,6 +14,8 @@ type name struct {
 	inUpper bool
 }
 
+func (n name) String() string { return n.name }
+
 // fuseNames returns what a directory of fuse-overlayfs lists: names instead of the marks
 // that delete them, once each and in order.
 func fuseNames(list []sys.Dirent) []sys.Dirent {

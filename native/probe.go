@@ -14,8 +14,10 @@ import (
 // they are asked for, once.
 type probe struct {
 	ref      inode.Ref
+	layer    int // 0: the upper, or the index
 	absent   bool
 	whiteout bool
+	indexed  bool // it is an upper directory with an entry in the index
 
 	dir      *fswalk.Dir
 	opaque   memo[bool]
@@ -46,6 +48,7 @@ func (l *lookup) probe(layer int, dir *fswalk.Dir, name string) (*probe, error) 
 		}
 	}
 	p := l.probes.new()
+	p.layer = layer
 	p.ref.Dir, p.ref.Name, p.ref.Lens = dir, name, l.layers[layer].lens
 	if err := dir.Use(func(fd int) error { return p.look(l, fd) }); err != nil {
 		if l.layers[layer].overlay {
@@ -118,16 +121,6 @@ func (p *probe) child() *fswalk.Dir {
 	return p.dir
 }
 
-// hit is what p is as a result of the lookup in a layer.
-func (l *lookup) hit(p *probe, layer int) *hit {
-	h := l.hits.new()
-	h.ref, h.layer = p.ref, layer
-	if p.ref.IsDir() {
-		h.dir = p.child()
-	}
-	return h
-}
-
 // xattr reads one attribute. Of a directory it is read by the descriptor that
 // will be needed anyway.
 func (p *probe) xattr(name string) (value []byte, ok bool, err error) {
@@ -166,15 +159,6 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 		}
 		return true, nil
 	})
-}
-
-// isMetacopy is [probe.isMetacopy] of what was found already.
-func (l *lookup) isMetacopy(h *hit) (bool, error) {
-	p, err := l.probe(h.layer, h.ref.Dir, h.ref.Name)
-	if err != nil {
-		return false, err
-	}
-	return p.isMetacopy(l)
 }
 
 // redirect returns where p's redirect leads, "" if it has none.

@@ -1,5 +1,38 @@
 package native
 
+// This file, probe.go, index.go and origin.go port the lookup of fs/overlayfs of Linux 6.18, function
+// by function. Where an older kernel does something else, [rules] says so.
+//
+//	here                     fs/overlayfs                   since or changed in
+//	lookup.resolve           ovl_lookup                     3.18; merged lower layers 4.0
+//	lookup.descend           its loop over the lower layers 4.10, metacopy 4.19 (9d3dfea3d35a)
+//	lookup.walk              ovl_lookup_layer and, for      4.10
+//	                         each component, ovl_lookup_single
+//	state                    struct ovl_lookup_data         4.10
+//	state.halt               its stop
+//	state.dir                its is_dir
+//	state.meta               its metacopy                   4.19
+//	state.absLast            its absolute_redirect          6.5
+//	quiet                    its last
+//	lookup.redirect          ovl_check_redirect             4.10; an invalid one is an error 4.19
+//	whiteout.ParseRedirect   ovl_get_redirect_xattr         4.10
+//	lookup.permitted         ovl_check_follow_redirect      6.16 ("ovl: make redirect/metacopy rejection consistent")
+//	probe.isOpaque           ovl_get_opaquedir_val          3.18; x, which marks whiteouts, 6.8
+//	probe.isMetacopy         ovl_check_metacopy_xattr       4.19; with a header 6.6 (bf07089081a0)
+//	isWhiteout               ovl_path_is_whiteout           3.18; of a regular file 6.7 (bc8df7a3dc03)
+//	lookup.trapped           ovl_lookup_trap_inode          5.2 (146d62e5a586)
+//	shown                    ovl_hash_bylower, and the check in ovl_get_inode
+//	lookup.provider, find    ovl_lookup_data_layers         6.5
+//	lookup.verify            ovl_validate_verity            6.6 (184996e92e86)
+//	lookup.belongs           ovl_verify_origin, with ovl_verify_fh 4.13, of directories 4.16
+//	lookup.copiedFrom        ovl_check_origin               4.12
+//	lookup.indexed           ovl_lookup_index               4.13, of directories 4.16
+//	resolver.visible         ovl_can_list, with ovl_is_escaped_xattr 6.7 (dad02fad84cb)
+//
+// What the kernel keeps in a dentry is an [object] here. Names are looked up by one
+// component at a time below a descriptor, so that no link is followed and no mount is
+// entered, as the kernel's private clone of a layer's mount sees none.
+
 import (
 	"errors"
 	"io/fs"
@@ -7,11 +40,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
-	"github.com/overlaydiff/overlaydiff/whiteout"
 )
 
 // part is a directory that one lower layer contributes to a merged directory.
@@ -33,79 +64,43 @@ func sameParts(a, b []part) bool { return slices.EqualFunc(a, b, part.same) }
 
 // resolver has what lookups of one stack share.
 type resolver struct {
-	layers   []layer // the upper, then the lower ones, topmost first
-	roots    []part  // of the layers
-	traps    map[diff.Inode]struct{}
-	data     []*fswalk.Dir // roots of the data-only layers
-	search   *search       // nil: no index, or nothing in it
-	marks    *whiteout.Namespace
-	features diff.Features
+	*Engine
+	roots  []part        // of the layers
+	blobs  []*fswalk.Dir // the roots of the data-only layers
+	search *search       // nil: no index, or nothing in it
 }
 
 // marked reports whether what lower layers say of where to go on matters at all.
-func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.data) > 0 }
-
-// object is what a view shows at a name.
-type object struct {
-	meta  *inode.Ref // has the metadata
-	layer int        // that has meta; 0: the upper, or the index
-	data  *inode.Ref // has the content; differs from meta for a metacopy file
-	blob  string     // has the content instead: an absolute path in the data-only layers, to which data redirects
-	dirs  merged     // of a directory
-	// own: of a directory; the kernel's inode is not that of the lower directory.
-	own bool
-}
-
-// sameContent reports whether both have their content from one inode, or from
-// one place in the data-only layers.
-func (o *object) sameContent(p *object) bool {
-	return o.blob == p.blob && (o.blob != "" || o.data.Same(p.data))
-}
-
-func (o *object) ref() *inode.Ref {
-	if o == nil {
-		return nil
-	}
-	return o.meta
-}
+func (r *resolver) marked() bool { return r.features.RedirectFollow || len(r.blobs) > 0 }
 
 // lookup resolves one name after the other in both views, and remembers what it
 // read of a name for the one view when it comes to the other.
 type lookup struct {
-	*resolver
+	*view
 	trace   *trace // nil: nobody asks how names were found
 	probes  arena[probe]
-	hits    arena[hit]
 	objects arena[object]
+
+	dir      *dir // in which names are looked up
+	held     []*fswalk.Dir
+	heldDirs [1 + held]*fswalk.Dir
+	name     name
+	from, to *object // what the views show at name
+}
+
+// shows returns what a view shows at the last name.
+func (l *lookup) shows(inNew bool) *object {
+	if inNew {
+		return l.to
+	}
+	return l.from
 }
 
 // reset forgets what was read. What resolve returned is gone.
 func (l *lookup) reset() {
 	l.probes.reset()
-	l.hits.reset()
 	l.objects.reset()
-}
-
-// arena hands out values that live until it is reset, and uses them again.
-type arena[T any] struct {
-	all  []*T
-	used int
-}
-
-func (a *arena[T]) new() *T {
-	if a.used == len(a.all) {
-		a.all = append(a.all, new(T))
-	}
-	a.used++
-	return a.all[a.used-1]
-}
-
-func (a *arena[T]) reset() {
-	var zero T
-	for _, v := range a.all[:a.used] {
-		*v = zero
-	}
-	a.used = 0
+	l.from, l.to = nil, nil
 }
 
 // state goes with the search for a name from layer to layer downwards.
@@ -131,17 +126,6 @@ func (st *state) blame(name string) *inode.Ref {
 
 func (st *state) absolute() bool { return strings.HasPrefix(st.want, "/") }
 
-// hit is what a layer has at the place that is looked for.
-type hit struct {
-	ref   inode.Ref
-	layer int
-	dir   *fswalk.Dir // the directory that it is, if so
-	// indexed: it is an upper directory with an entry in the index.
-	indexed bool
-}
-
-func (h *hit) part() part { return part{layer: h.layer, dir: h.dir} }
-
 // resolve does what the kernel's lookup of name in parent does; nil means that
 // the view has no such name. inNew: the view is the new one, which heeds the
 // index. Errors that the kernel's lookup would return are [MarkError].
@@ -150,9 +134,10 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		l.trace.inNew = inNew
 	}
 	st := state{want: name}
-	var up *hit
+	var up *probe
 	var err error
 	if parent.upper != nil {
+		// Without a layer below, and nowhere to be led to, no mark changes what is seen.
 		quiet := !l.marked() && len(parent.lowers) == 0
 		if up, err = l.walk(0, parent.upper, &st, quiet); err != nil {
 			return nil, err
@@ -160,7 +145,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 	}
 	upMeta := up != nil && st.meta
 	cand := parent.lowers
-	if st.absolute() {
+	if st.absolute() { // from the roots: also of layers that the parent has nothing of
 		cand = l.roots[1:]
 	}
 	hits, err := l.descend(cand, &st, up)
@@ -168,7 +153,10 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		return nil, err
 	}
 	blob := ""
-	if st.meta && len(hits) > 0 && len(l.data) > 0 && st.absLast {
+	// The redirect of a lower metacopy file may lead into the data-only layers, which are
+	// looked up when the file is opened (lazy lowerdata, 6.5). It needs no metacopy=on since
+	// 6.16, so that the check is the other branch.
+	if st.meta && len(hits) > 0 && len(l.blobs) > 0 && st.absLast {
 		blob, st.meta = st.want, false
 	} else if err := l.permitted(&st, st.meta, last(up, hits), false); err != nil {
 		return nil, err
@@ -186,7 +174,7 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		}
 		if entry != nil {
 			up = entry
-			if upMeta, err = l.isMetacopy(up); err != nil {
+			if upMeta, err = up.isMetacopy(l); err != nil {
 				return nil, err
 			}
 		}
@@ -195,15 +183,20 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 }
 
 // descend searches the lower layers.
-func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err error) {
+func (l *lookup) descend(cand []part, st *state, up *probe) (hits []*probe, err error) {
 	for j := 0; !st.halt && j < len(cand); j++ {
 		c := cand[j]
+		// The strict rule is asked before a layer is searched, the old one once something
+		// is found there, so that each kernel is asked at its place; see permitted.
 		if err := l.permitted(st, st.meta, last(up, hits), false); err != nil {
 			return nil, err
 		}
-		quiet := j == len(cand)-1
+		quiet := j == len(cand)-1 // of the layers that the parent has
 		if l.marked() {
-			quiet = c.layer == len(l.roots)-1 && (st.dir || len(l.data) == 0)
+			// A redirect may lead to any layer further down: the last is the lowest of the
+			// stack. Of a file its marks count even there, since the data may be in the
+			// data-only layers.
+			quiet = c.layer == len(l.roots)-1 && (st.dir || len(l.blobs) == 0)
 		}
 		fromRoot := st.absolute()
 		start := c.dir
@@ -218,7 +211,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		if h == nil {
 			continue
 		}
-		at := h
+		at := h // the one whose metacopy mark is at fault: h, or what led to h
 		if meta {
 			at = last(up, hits)
 		}
@@ -234,6 +227,8 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 		if !st.meta || len(hits) == 0 { // of metacopy files in the middle nothing counts
 			hits = append(hits, h)
 		}
+		// A redirect that was read just now is absolute: go on from the roots, below this
+		// layer. roots[1:] begins with layer 1, and j is incremented.
 		if st.absolute() && !fromRoot {
 			cand, j = l.roots[1:], c.layer-1
 		}
@@ -243,7 +238,7 @@ func (l *lookup) descend(cand []part, st *state, up *hit) (hits []*hit, err erro
 
 // walk looks in one layer, beginning at start, for what st wants. quiet: no
 // layer below counts, so marks that only say where to go on are not read.
-func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit, error) {
+func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*probe, error) {
 	path, absolute := strings.CutPrefix(st.want, "/")
 	names := []string{path}
 	if absolute {
@@ -277,8 +272,8 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 				return nil, err
 			}
 			st.halt = !st.meta
-			if st.halt || quiet {
-				return l.hit(p, layer), nil
+			if st.halt || quiet { // a redirect of what is no metacopy file is left over from one
+				return p, nil
 			}
 		default:
 			if err := l.trapped(p); err != nil {
@@ -294,7 +289,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			}
 			if opaque || quiet { // the redirect is not read
 				if final {
-					return l.hit(p, layer), nil
+					return p, nil
 				}
 				dir = p.child()
 				continue
@@ -304,7 +299,7 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 			return nil, err
 		}
 		if final {
-			return l.hit(p, layer), nil
+			return p, nil
 		}
 		dir = p.child()
 	}
@@ -312,7 +307,10 @@ func (l *lookup) walk(layer int, start *fswalk.Dir, st *state, quiet bool) (*hit
 }
 
 // redirect makes st want what p's redirect says, if it has one. after is how
-// many components follow p on the path that is being walked; they stay.
+// many components follow p on the path that is being walked; they stay. Components are
+// counted from the end: a redirect of one before p may have made the beginning another.
+// An absolute one searches on although a directory above was opaque, as in
+// ovl_check_redirect ("d->stop = false").
 func (l *lookup) redirect(p *probe, st *state, after int) error {
 	to, err := p.redirect(l)
 	st.absLast = false
@@ -336,7 +334,7 @@ func (l *lookup) redirect(p *probe, st *state, after int) error {
 // meta being whether the metacopy file at leads there, if the mount does not follow
 // redirects or metacopy files. found: something is there; before 6.16 only that
 // was refused.
-func (l *lookup) permitted(st *state, meta bool, at *hit, found bool) error {
+func (l *lookup) permitted(st *state, meta bool, at *probe, found bool) error {
 	meta, redirect := meta && !l.features.Metacopy, len(st.followed) > 0 && !l.features.RedirectFollow
 	if !meta && !redirect || found == running().strict {
 		return nil
@@ -350,39 +348,11 @@ func (l *lookup) permitted(st *state, meta bool, at *hit, found bool) error {
 	return nil
 }
 
-func last(up *hit, hits []*hit) *hit {
+func last(up *probe, hits []*probe) *probe {
 	if len(hits) > 0 {
 		return hits[len(hits)-1]
 	}
 	return up
-}
-
-func (l *lookup) newObject(up *hit, upMeta bool, hits []*hit, blob string) *object {
-	top := up
-	if top == nil {
-		if len(hits) == 0 {
-			return nil
-		}
-		top = hits[0]
-	}
-	o := l.objects.new()
-	o.meta, o.data, o.layer = &top.ref, &top.ref, top.layer
-	switch {
-	case top.ref.IsDir():
-		if up != nil {
-			o.dirs.upper = up.dir
-		}
-		for _, h := range hits {
-			o.dirs.lowers = append(o.dirs.lowers, h.part())
-		}
-		o.own = up == nil || len(hits) == 0 || l.features.NFSExport && !up.indexed
-	case up != nil && !upMeta:
-	case blob != "":
-		o.data, o.blob = &last(up, hits).ref, blob
-	default:
-		o.data = &last(up, hits).ref
-	}
-	return o
 }
 
 // notFound reports whether err says that there is no such name.

@@ -60,16 +60,18 @@ func openUpper(s diff.Stack, mounts *mountutil.Mounts) (*mountutil.Tree, error) 
 	return tree, nil
 }
 
-var errNoUpper = errors.New("read the layers: the stack has no upper directory, so nothing can have been changed; name it (--upper)")
+var errNoUpper = &diff.SettingError{
+	Setting: diff.SettingUpper, Err: errors.New("read the layers: the stack has no upper directory, so nothing can have been changed; name it"),
+}
 
 func refuseTrusted(err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("find out whether trusted.overlay.* marks can be read: %w", err)
 	}
-	return &diff.UnsupportedError{
+	return &diff.SettingError{Setting: diff.SettingUserXattr, Err: &diff.UnsupportedError{
 		Op: readLayers, Err: syscall.EPERM,
-		Reason: "the trusted.overlay.* marks can't be seen without CAP_SYS_ADMIN in the initial user namespace; run as root, or say so if the overlay is mounted with userxattr (--userxattr)",
-	}
+		Reason: "the trusted.overlay.* marks can't be seen without CAP_SYS_ADMIN in the initial user namespace; run as root, or say so if the overlay is mounted with userxattr",
+	}}
 }
 
 const readLayers = "read the layers natively"

@@ -13,10 +13,24 @@ import (
 // trace records what lookups of a path, component by component, meet in the
 // layers.
 type trace struct {
-	level  int // of the component that is looked up; 1 is the first
 	inNew  bool
 	sights []sight
+	steps  []*lookup // the finished ones: of the root, then of each component
 }
+
+// level is that of the component that is looked up; 1 is the first.
+func (t *trace) level() int { return len(t.steps) }
+
+// names are the components that were looked up.
+func (t *trace) names() (list []string) {
+	for _, l := range t.steps[1:] {
+		list = append(list, l.name.name)
+	}
+	return list
+}
+
+// end is the lookup of the last component.
+func (t *trace) end() *lookup { return t.steps[len(t.steps)-1] }
 
 // sight is what a lookup met in a layer.
 type sight struct {
@@ -27,7 +41,7 @@ type sight struct {
 }
 
 func (t *trace) met(layer int, want string, p *probe) {
-	t.sights = append(t.sights, sight{t.level, layer, t.inNew, want, p})
+	t.sights = append(t.sights, sight{t.level(), layer, t.inNew, want, p})
 }
 
 // last returns the last sight of a view that is as asked for.

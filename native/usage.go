@@ -20,18 +20,12 @@ import (
 // is set it decides about each.
 func Usage(ctx context.Context, s diff.Stack, opts diff.Options) (diff.Usage, error) {
 	var total diff.Usage
-	if s.Upper == "" {
-		return total, errNoUpper
-	}
-	tree, err := openUpper(s, &mountutil.Mounts{Opener: s.Opener})
+	m, err := openMeter(s)
 	if err != nil {
 		return total, err
 	}
-	defer tree.Close()
-	pool := fswalk.NewPool(0)
-	defer pool.Close()
-	m := meter{marks: whiteout.NamespaceOf(s.Features), linked: map[diff.Inode]struct{}{}}
-	root := measured{dir: pool.Root(tree.FD(), s.Upper), isRoot: true}
+	defer m.close()
+	root := measured{dir: m.root, isRoot: true}
 	for part, err := range fswalk.Ordered(ctx, opts.Workers, root, m.expand) {
 		if err != nil {
 			return total, err
@@ -65,11 +59,34 @@ type reading struct {
 	raced []string
 }
 
+// meter measures an upper directory.
 type meter struct {
 	marks *whiteout.Namespace
+	tree  *mountutil.Tree
+	pool  *fswalk.Pool
+	root  *fswalk.Dir
 
 	mu     sync.Mutex
 	linked map[diff.Inode]struct{} // inodes with several names that were counted
+}
+
+// openMeter opens the upper directory of s. The caller closes it.
+func openMeter(s diff.Stack) (*meter, error) {
+	if s.Upper == "" {
+		return nil, errNoUpper
+	}
+	tree, err := openUpper(s, &mountutil.Mounts{Opener: s.Opener})
+	if err != nil {
+		return nil, err
+	}
+	m := &meter{marks: whiteout.NamespaceOf(s.Features), tree: tree, pool: fswalk.NewPool(0), linked: map[diff.Inode]struct{}{}}
+	m.root = m.pool.Root(tree.FD(), s.Upper)
+	return m, nil
+}
+
+func (m *meter) close() {
+	m.pool.Close()
+	_ = m.tree.Close()
 }
 
 func (m *meter) expand(ctx context.Context, n measured, out *fswalk.Items[measured, reading]) error {

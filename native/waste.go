@@ -6,8 +6,7 @@ import (
 	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/fswalk"
-	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/views"
 )
 
 // CopyUps sums up which files of the upper directory have the content of the file
@@ -97,48 +96,34 @@ func (l linked) again(e *diff.Entry) bool {
 // one lacks, if these are asked for; as modified, the copy-ups.
 func (e *Engine) wasted(ctx context.Context, opts diff.Options, deleted bool) iter.Seq2[diff.Change, error] {
 	opts.Kinds = false // what differs is the answer
-	return inode.Changes(opts, func(pool *fswalk.Pool) iter.Seq2[inode.Found, error] {
-		w, root := e.newWalk(pool, opts)
-		w.waste = &waste{guess: opts.Content == diff.ContentNever, deleted: deleted}
-		return fswalk.Ordered(ctx, opts.Workers, root, w.expand)
+	return views.Walk(ctx, views.Question{Options: opts}, e.views, func(v *views.Visit[dir]) (diff.Change, bool) {
+		if v.New == nil || v.Old != nil && v.Old.IsDir() && !v.New.IsDir() {
+			return lost(v, deleted)
+		}
+		v.Below = v.Below && v.Old != nil && v.Old.IsDir()
+		return copiedUp(v, opts.Content == diff.ContentNever)
 	})
 }
 
-// waste says what a walk looks for.
-type waste struct {
-	guess   bool // by size and time
-	deleted bool
+// lost returns an entry that the new view lacks, and goes on below it.
+func lost(v *views.Visit[dir], wanted bool) (c diff.Change, ok bool) {
+	if !wanted || v.Old == nil {
+		return c, false
+	}
+	v.Below = v.Old.IsDir()
+	return diff.Change{Kind: diff.Delete, Path: v.Path(), Entry: v.Old.Entry()}, true
 }
 
-// note leaves of what was found at a name of n what is wasted there, and a
-// directory to go on with if both views have it, or only the old one.
-func (c *waste) note(n *node, name, path string, from, to *object, f *found) {
-	change := f.change
-	f.change = diff.Change{}
+// copiedUp returns a file of the upper layer that has the content of the file below.
+// guess: size and time tell.
+func copiedUp(v *views.Visit[dir], guess bool) (c diff.Change, ok bool) {
+	what := v.Change.What
 	switch {
-	case n.gone: // what n calls new is the old view's
-		f.change = diff.Change{Kind: diff.Delete, Path: path, Entry: change.Entry}
-		if f.child != nil {
-			f.child.gone = true
-		}
-		return
-	case f.child != nil && len(f.child.old) == 0:
-		f.child = nil
-	}
-	if to == nil || from != nil && from.meta.IsDir() && !to.meta.IsDir() {
-		if c.deleted && from != nil {
-			f.change = diff.Change{Kind: diff.Delete, Path: path, Entry: from.meta.Entry()}
-			if from.meta.IsDir() {
-				f.child = &node{at: n.at.Child(name), new: merged{lowers: from.dirs.lowers}, gone: true}
-			}
-		}
-		return
-	}
-	switch what := change.What; {
-	case from == nil || to.layer > 0 || to.data != to.meta || to.blob != "":
-	case to.meta.Entry().Type != diff.File || what&(diff.WhatType|diff.WhatSize|diff.WhatContent) != 0:
-	case c.guess && what&diff.WhatMtime != 0:
+	case v.Old == nil || !v.Own || v.New.Entry().Type != diff.File:
+	case what&(diff.WhatType|diff.WhatSize|diff.WhatContent) != 0:
+	case guess && what&diff.WhatMtime != 0:
 	default:
-		f.change = diff.Change{Kind: diff.Modify, What: what, Path: path, Entry: to.meta.Entry()}
+		return diff.Change{Kind: diff.Modify, What: what, Path: v.Path(), Entry: v.New.Entry()}, true
 	}
+	return c, false
 }

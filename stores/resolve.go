@@ -57,8 +57,7 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 			}
 		}
 	}
-	var err error = notFound(fmt.Sprintf("none of the %d stores of containers has %s: give a name, or the beginning of an id, that overlaydiff ps shows",
-		len(stores), diff.QuotePath(short(want))))
+	var err error = &UnknownError{Name: short(want), Stores: len(stores)}
 	for _, e := range unread {
 		err = and(err, e)
 	}
@@ -125,6 +124,20 @@ func (o Owner) rank() int {
 	}
 	return 2
 }
+
+// UnknownError says that no store has a container of that name. It matches
+// [fs.ErrNotExist].
+type UnknownError struct {
+	Name   string // what was looked for, cut off if it is long
+	Stores int    // that were asked
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("none of the %d stores of containers has %s: give a name, or the beginning of an id", e.Stores, diff.QuotePath(e.Name))
+}
+
+// Is makes the error match [fs.ErrNotExist].
+func (e *UnknownError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // notFound is an error that matches [fs.ErrNotExist].
 type notFound string

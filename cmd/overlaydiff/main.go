@@ -56,7 +56,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "overlaydiff: %s%s\n", oneLine(err.Error()), sandbox(err))
+	fmt.Fprintf(stderr, "overlaydiff: %s%s\n", oneLine(message(err)), sandbox(err))
 	return status(err)
 }
 

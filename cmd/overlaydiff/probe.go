@@ -94,7 +94,7 @@ func probe(ctx context.Context, dir, options string) (r probeReport, err error) 
 		if native.Compat == nil { // the question made no sense
 			return r, err
 		}
-		r.Native.Error = oneLine(err.Error())
+		r.Native.Error = oneLine(message(err))
 	}
 	r.Native.Native = native
 	if native.Reasons == nil {

@@ -170,7 +170,7 @@ func (p *lister) list(ctx context.Context) error {
 		return err
 	}
 	for _, err := range errs {
-		fmt.Fprintf(p.errs, "overlaydiff: %s\n", oneLine(err.Error()))
+		fmt.Fprintf(p.errs, "overlaydiff: %s\n", oneLine(message(err)))
 	}
 	return nil
 }
@@ -287,8 +287,8 @@ func measuredJSON(m node.Measured) psJSON {
 	}
 	var said []string
 	for _, err := range []error{m.Err, m.RootFsErr, m.CopyUpsErr} {
-		if err != nil && (len(said) == 0 || said[len(said)-1] != err.Error()) {
-			said = append(said, err.Error())
+		if err != nil && (len(said) == 0 || said[len(said)-1] != message(err)) {
+			said = append(said, message(err))
 		}
 	}
 	line.Error = strings.Join(said, "; ")

@@ -24,43 +24,46 @@ const module = "github.com/overlaydiff/overlaydiff"
 // has a dot is another module's package; "/..." adds all that is below it.
 //
 // A package imports only from floors below its own, except on the ground and
-// among the test packages.
+// among the test packages. It uses all that its line allows. syscall, the standard
+// library's way around internal/sys, needs a word in the line like another module's
+// package: most packages want its error numbers alone.
 const table = `
 floor ground
 	diff:
 	internal/archtest:
-	internal/sys:      golang.org/x/sys/unix
-	internal/fswalk:   internal/sys
-	internal/idmap:    diff
-	internal/inode:    diff internal/sys internal/fswalk internal/idmap
-	internal/scratch:  internal/sys
-	internal/paths:    internal/sys
-	internal/wholefile: internal/paths internal/sys
+	internal/sys:      syscall golang.org/x/sys/unix
+	internal/fswalk:   syscall internal/sys
+	internal/idmap:    syscall diff
+	internal/inode:    syscall diff internal/sys internal/fswalk internal/idmap
+	internal/views:    diff internal/fswalk internal/inode
+	internal/scratch:  syscall internal/sys
+	internal/paths:    syscall internal/sys
+	internal/wholefile: syscall internal/paths internal/sys
 
 floor encodings
-	whiteout:          diff internal/sys github.com/pkg/xattr
+	whiteout:          syscall diff internal/sys
 
 floor proofs
-	internal/witness:  diff internal/sys whiteout
+	internal/witness:  syscall diff internal/sys whiteout
 
 floor mounts
-	mountutil:         diff whiteout internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo
+	mountutil:         syscall diff whiteout internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo
 
 floor engines and their peers
-	features:          diff whiteout mountutil internal/scratch internal/sys github.com/pkg/xattr golang.org/x/sys/unix
-	native:            diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	naive:             diff whiteout mountutil internal/fswalk internal/inode internal/sys
-	layer:             diff whiteout internal/idmap internal/paths internal/sys internal/scratch
+	features:          syscall diff mountutil internal/scratch internal/sys golang.org/x/sys/unix
+	native:            syscall diff whiteout mountutil internal/fswalk internal/inode internal/sys internal/views
+	naive:             syscall diff internal/fswalk internal/inode internal/sys internal/views
+	layer:             syscall diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
-	stores:            diff internal/paths internal/sys mountutil
+	stores:            syscall diff internal/paths internal/sys mountutil
 
 floor facade
-	.:                 diff internal/sys internal/fswalk internal/inode internal/scratch internal/wholefile whiteout mountutil
+	.:                 syscall diff internal/sys internal/fswalk internal/inode internal/scratch internal/wholefile whiteout mountutil
 	                   features native naive layer
 
 floor on the facade
-	internal/node:     . diff mountutil native stores
+	internal/node:     syscall . diff mountutil native stores
 	integration/graph: . diff layer
 	internal/survey:   . diff
 
@@ -73,24 +76,24 @@ floor screens and pages
 	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   . diff features internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   syscall . diff features internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
-	bench:             . diff
+	bench:             syscall . diff
 
 floor tests
-	testenv:           internal/sys github.com/google/go-cmp/... github.com/pkg/xattr go.uber.org/goleak
-	testenv/refdiff:   github.com/pkg/xattr
+	testenv:           syscall internal/sys github.com/pkg/xattr go.uber.org/goleak
+	testenv/refdiff:   syscall github.com/pkg/xattr
 	testenv/oddtar:
-	testenv/rawgen:    internal/sys github.com/pkg/xattr
-	testenv/rawref:    github.com/pkg/xattr
-	testenv/vm:
-	testenv/vm/guestinit: testenv/vm golang.org/x/sys/unix
-	testenv/vm/matrix: testenv testenv/vm
-	testenv/vm/vmrun:  testenv/vm
-	testenv/torture:   github.com/pkg/xattr
-	testenv/torture/campaign: testenv/torture
-	diff/difftest:     diff testenv testenv/rawgen testenv/rawref testenv/refdiff github.com/google/go-cmp/...
-	integration/graph/drivertest: . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
+	testenv/rawgen:    syscall internal/sys github.com/pkg/xattr
+	testenv/rawref:    syscall github.com/pkg/xattr
+	testenv/vm: syscall
+	testenv/vm/guestinit: syscall testenv/vm golang.org/x/sys/unix
+	testenv/vm/matrix: syscall testenv testenv/vm
+	testenv/vm/vmrun:  syscall testenv/vm
+	testenv/torture:
+	testenv/torture/campaign: syscall testenv/torture
+	diff/difftest:     syscall diff testenv testenv/rawgen testenv/rawref testenv/refdiff github.com/google/go-cmp/...
+	integration/graph/drivertest: syscall . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `
 
 // inTests is what any package's tests may import, beside packages of its own
@@ -190,7 +193,7 @@ func importPath(name string) string {
 	switch {
 	case name == ".":
 		return module
-	case strings.Contains(first, "."):
+	case strings.Contains(first, "."), name == "syscall", strings.HasPrefix(name, module):
 		return name
 	default:
 		return module + "/" + name
@@ -269,8 +272,13 @@ func check(rules map[string]rule, pkgs []goPackage) []string {
 			continue
 		}
 		for _, imp := range p.Imports {
-			if !permitted(p.ImportPath, imp) || !listed(r.imports, imp) {
+			if !permitted(p.ImportPath, imp) || !listed(r.imports, imp) || imp == "syscall" && !slices.Contains(r.imports, imp) {
 				complaints = append(complaints, display(p.ImportPath)+": imports "+display(imp))
+			}
+		}
+		for _, entry := range r.imports {
+			if !slices.ContainsFunc(p.Imports, func(imp string) bool { return covers(entry, imp) }) {
+				complaints = append(complaints, display(p.ImportPath)+": need not import "+display(entry))
 			}
 		}
 		for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
@@ -292,11 +300,13 @@ func permitted(path, imp string) bool {
 
 // listed reports whether imp is of the standard library or on the list.
 func listed(list []string, imp string) bool {
-	return isStandard(imp) || slices.ContainsFunc(list, func(entry string) bool {
-		entry = importPath(entry)
-		root, all := strings.CutSuffix(entry, "/...")
-		return imp == root || all && strings.HasPrefix(imp, root+"/")
-	})
+	return isStandard(imp) || slices.ContainsFunc(list, func(entry string) bool { return covers(importPath(entry), imp) })
+}
+
+// covers reports whether entry, an import path or one with all below it, has imp.
+func covers(entry, imp string) bool {
+	root, all := strings.CutSuffix(entry, "/...")
+	return imp == root || all && strings.HasPrefix(imp, root+"/")
 }
 
 // TestCheck shows that the rules can be broken: each case breaks one.
@@ -334,6 +344,8 @@ func TestCheck(t *testing.T) {
 		{"features", unix, "", false},
 		{"testenv/vm/guestinit", unix, "", false},
 		{"whiteout", unix, "", true},
+		{"native", "syscall", "", false},
+		{"diff", "syscall", "the vocabulary knows no kernel", true},
 		{"stray", "errors", "a package without a line", true},
 	} {
 		imp := c.imp
@@ -341,9 +353,23 @@ func TestCheck(t *testing.T) {
 			imp = importPath(imp)
 		}
 		got := check(rules, []goPackage{{ImportPath: importPath(c.pkg), Imports: []string{imp}}})
+		got = slices.DeleteFunc(got, func(s string) bool { return strings.Contains(s, "need not import") })
 		if (len(got) > 0) != c.complaint {
 			t.Errorf("%s imports %s (%s): complaints %q, want some: %v", c.pkg, c.imp, c.why, got, c.complaint)
 		}
+	}
+}
+
+// TestCheck_unused: what a line allows and nobody uses is taken out of it.
+func TestCheck_unused(t *testing.T) {
+	rules, err := parse("floor ground\na:\nb: a syscall example.com/used/... example.com/unused\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := check(rules, []goPackage{{ImportPath: importPath("b"), Imports: []string{"errors", "example.com/used/x"}}})
+	want := []string{"b: need not import a", "b: need not import syscall", "b: need not import example.com/unused"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("complaints (-want +got):\n%s", d)
 	}
 }
 
@@ -364,6 +390,7 @@ func TestCheck_tests(t *testing.T) {
 		"native: imports example.com/other in a test",
 		"native: imports golang.org/x/sys/unix in a test",
 	}
+	p.Imports = rules[p.ImportPath].imports
 	if d := cmp.Diff(want, check(rules, []goPackage{p})); d != "" {
 		t.Errorf("complaints (-want +got):\n%s", d)
 	}

@@ -32,22 +32,31 @@ type Pair struct {
 	// Visible maps the name of an extended attribute in the tree to the one
 	// that the view shows; nil: they are the same.
 	Visible func(name string) (string, bool)
+	// Data finds the contents, if they may be in other inodes; nil: they are not.
+	Data Data
+}
+
+// Data finds the inodes that have the contents of a [Pair]: those of metacopy files are in
+// lower layers. It is asked when the contents are needed: without them, the kernel fails
+// on open and not before.
+type Data interface {
+	// SameData reports whether both contents are in one place.
+	SameData() bool
+	// Contents returns the inodes that have the contents.
+	Contents() (from, to *Ref, err error)
 }
 
 // Compare returns in what the two inodes differ, by [diff.Compare].
-func (p Pair) Compare() (diff.What, error) { return p.CompareBy(p) }
-
-// CompareBy is Compare with parts for what a stat call does not tell.
-func (p Pair) CompareBy(parts diff.Parts) (diff.What, error) {
+func (p *Pair) Compare() (diff.What, error) {
 	if err := p.knowsOwner(); err != nil {
 		return 0, err
 	}
 	a, b := p.Old.Entry(), p.New.Entry()
-	return diff.Compare(&a, &b, parts, p.Kinds)
+	return diff.Compare(&a, &b, p, p.Kinds)
 }
 
 // knowsOwner returns an error if the inodes may have several owners, and no one can see it.
-func (p Pair) knowsOwner() error {
+func (p *Pair) knowsOwner() error {
 	a, b := &p.Old.Stat, &p.New.Stat
 	if sys.KnowsOwner(a.UID, a.GID) || sys.KnowsOwner(b.UID, b.GID) {
 		return nil
@@ -62,7 +71,7 @@ func (p Pair) knowsOwner() error {
 }
 
 // SameTarget implements [diff.Parts].
-func (p Pair) SameTarget() (bool, error) {
+func (p *Pair) SameTarget() (bool, error) {
 	from, err := p.Old.target()
 	if err != nil {
 		return false, err
@@ -75,12 +84,12 @@ func (p Pair) SameTarget() (bool, error) {
 type xattr struct{ name, visible string }
 
 // SameXattrs implements [diff.Parts].
-func (p Pair) SameXattrs() (bool, error) {
-	from, err := p.xattrs(p.Old, false)
+func (p *Pair) SameXattrs() (bool, error) {
+	from, err := p.Old.xattrs(p.Visible, false)
 	if err != nil {
 		return false, err
 	}
-	to, err := p.xattrs(p.New, false)
+	to, err := p.New.xattrs(p.Visible, false)
 	if err != nil || len(from) != len(to) {
 		return false, err
 	}
@@ -101,7 +110,7 @@ func (p Pair) SameXattrs() (bool, error) {
 
 // xattrs returns the attributes that the view shows, by name; those that never
 // count only if all are asked for.
-func (p Pair) xattrs(r *Ref, all bool) ([]xattr, error) {
+func (r *Ref) xattrs(visible func(string) (string, bool), all bool) ([]xattr, error) {
 	var names []string
 	err := r.Dir.Use(func(fd int) (err error) {
 		names, err = sys.ListXattr(fd, r.Name)
@@ -116,8 +125,8 @@ func (p Pair) xattrs(r *Ref, all bool) ([]xattr, error) {
 		switch {
 		case r.Lens != nil && r.Lens.Visible != nil:
 			x.visible, ok = r.Lens.Visible(name)
-		case p.Visible != nil:
-			x.visible, ok = p.Visible(name)
+		case visible != nil:
+			x.visible, ok = visible(name)
 		}
 		if ok && (all || !diff.IgnoresXattr(x.visible)) {
 			list = append(list, x)
@@ -155,9 +164,19 @@ const blockSize = 128 << 10
 var blocks = sync.Pool{New: func() any { return new([2][blockSize]byte) }}
 
 // SameContent implements [diff.Parts].
-func (p Pair) SameContent() (bool, error) {
+func (p *Pair) SameContent() (bool, error) {
 	from, to := p.Old, p.New
-	if to.Stat.Size == 0 && !p.PastSize || p.Content == diff.ContentNever || from.Same(to) {
+	if p.Content == diff.ContentNever || p.Data != nil && p.Data.SameData() {
+		return true, nil
+	}
+	if p.Data != nil {
+		var err error
+		// A read ends where the data ends, whatever size a metacopy file claims.
+		if from, to, err = p.Data.Contents(); err != nil || from.Stat.Size != to.Stat.Size {
+			return false, err
+		}
+	}
+	if to.Stat.Size == 0 && !p.PastSize || from.Same(to) {
 		return true, nil
 	}
 	a, err := from.Open()
@@ -290,23 +309,4 @@ func (r *Ref) openPinned(dirfd int, err error) (int, error) {
 		openErr = Refused{openErr}
 	}
 	return file, openErr
-}
-
-// Classify returns the change at path, where the old view shows from and the
-// new view to; nil means nothing. compare says in what the two differ; it is
-// called if there are two. A zero Kind means that nothing changed.
-func Classify(path string, from, to *Ref, compare func() (diff.What, error)) (diff.Change, error) {
-	switch {
-	case from == nil && to == nil:
-		return diff.Change{}, nil
-	case to == nil:
-		return diff.Change{Kind: diff.Delete, Path: path, Entry: from.Entry()}, nil
-	case from == nil:
-		return diff.Change{Kind: diff.Add, Path: path, Entry: to.Entry()}, nil
-	}
-	what, err := compare()
-	if err != nil || what == 0 {
-		return diff.Change{}, err
-	}
-	return diff.Change{Kind: diff.Modify, What: what, Path: path, Entry: to.Entry()}, nil
 }

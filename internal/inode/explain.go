@@ -5,109 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
-// Views are the two views, in which an engine looks a path up.
-type Views interface {
-	// Next looks at name in the directories that it found before; nil: not
-	// there. First of all it is asked for "", which is the roots.
-	Next(name string) (from, to *Ref, err error)
-	// Compare returns what Next found last, and in what it differs.
-	Compare() (Pair, diff.What, error)
-}
-
-// Explain looks up a path, a clean one, and returns what the views show there.
-func Explain(path string, v Views) (x diff.Explanation, err error) {
-	x = diff.Explanation{Path: path, Differences: []diff.Difference{}, Ignored: []diff.Difference{}, Layers: []diff.LayerAt{}}
-	from, to, err := v.Next("")
-	if err != nil {
-		return x, err
-	}
-	var gone *diff.Change // of a directory above the path, which is none any more
-	above := ""
-	for path != "/" && above != path {
-		name, _, _ := strings.Cut(path[len(above)+1:], "/")
-		if from, to, err = v.Next(name); err != nil {
-			return x, err
-		}
-		above = path[:len(above)+1+len(name)]
-		switch {
-		case above == path:
-		case from == nil && to == nil:
-			return x, nil
-		case !isDir(from) && !isDir(to):
-			x.NotDir, err = notDir(above, from, to)
-			return x, err
-		case isDir(from) && !isDir(to) && gone == nil:
-			c, _ := Classify(above, from, to, func() (diff.What, error) { return diff.WhatType, nil })
-			gone = &c
-		}
-	}
-	x.Old, x.New = from.entry(), to.entry()
-	if gone != nil && from != nil {
-		x.Change = gone
-		return x, nil
-	}
-	return x, conclude(&x, v, from, to)
-}
-
-// Descend looks up a path, a clean one: what v found last is then what is there.
-func Descend(path string, v Views) error {
-	_, _, err := v.Next("")
-	for name := range strings.SplitSeq(path[1:], "/") {
-		if err != nil || name == "" {
-			break
-		}
-		_, _, err = v.Next(name)
-	}
-	return err
-}
-
-func isDir(r *Ref) bool { return r != nil && r.IsDir() }
-
-func notDir(path string, from, to *Ref) (*diff.NotDir, error) {
-	r := to
-	if r == nil {
-		r = from
-	}
-	n := &diff.NotDir{Path: path, Type: r.Entry().Type}
-	if n.Type != diff.Symlink {
-		return n, nil
-	}
-	target, err := r.target()
-	n.Target = cut(diff.QuotePath(target))
-	return n, err
-}
-
-// entry is [Ref.Entry], nil for nil.
-func (r *Ref) entry() *diff.Entry {
-	if r == nil {
-		return nil
-	}
-	e := r.Entry()
-	return &e
-}
-
-// conclude fills in what follows from what is at the path itself.
-func conclude(x *diff.Explanation, v Views, from, to *Ref) error {
-	c, err := Classify(x.Path, from, to, func() (diff.What, error) {
-		pair, what, err := v.Compare()
-		if err == nil {
-			err = pair.explain(x, what)
-		}
-		return what, err
-	})
-	if err == nil && c.Kind != 0 && x.Path != "/" {
-		x.Change = &c
-	}
-	return err
-}
-
-// explain fills in the differences, which what names, and those that don't count.
-func (p Pair) explain(x *diff.Explanation, what diff.What) error {
+// Explain fills in the differences, which what names, and those that don't count.
+func (p *Pair) Explain(x *diff.Explanation, what diff.What) error {
 	from, to := p.Old.Entry(), p.New.Entry()
 	for _, name := range what.Names() {
 		if name == diff.WhatXattrs.String() {
@@ -153,19 +56,24 @@ func (r *Ref) show(what string, e *diff.Entry) (string, error) {
 	case diff.WhatMtime.String():
 		return e.Mtime.String(), nil
 	case diff.WhatTarget.String():
-		target, err := r.target()
-		return cut(diff.QuotePath(target)), err
+		return r.ShowTarget()
 	}
 	return "", nil // content
 }
 
+// ShowTarget returns the target of a symbolic link for people.
+func (r *Ref) ShowTarget() (string, error) {
+	target, err := r.target()
+	return cut(diff.QuotePath(target)), err
+}
+
 // explainXattrs names the attributes that differ.
-func (p Pair) explainXattrs(x *diff.Explanation) error {
-	from, names, err := p.xattrValues(p.Old)
+func (p *Pair) explainXattrs(x *diff.Explanation) error {
+	from, names, err := p.Old.xattrValues(p.Visible)
 	if err != nil {
 		return err
 	}
-	to, more, err := p.xattrValues(p.New)
+	to, more, err := p.New.xattrValues(p.Visible)
 	if err != nil {
 		return err
 	}
@@ -194,8 +102,8 @@ func (p Pair) explainXattrs(x *diff.Explanation) error {
 }
 
 // xattrValues returns the attributes that a view shows, by name.
-func (p Pair) xattrValues(r *Ref) (values map[string][]byte, names []string, err error) {
-	list, err := p.xattrs(r, true)
+func (r *Ref) xattrValues(visible func(string) (string, bool)) (values map[string][]byte, names []string, err error) {
+	list, err := r.xattrs(visible, true)
 	if err != nil {
 		return nil, nil, err
 	}

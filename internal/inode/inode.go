@@ -22,7 +22,8 @@ func (r *Ref) IsDir() bool { return r.Stat.Format() == sys.Directory }
 // views are not mixed up here.
 func (r *Ref) Same(o *Ref) bool { return r.Stat.Dev == o.Stat.Dev && r.Stat.Ino == o.Stat.Ino }
 
-func (r *Ref) id() diff.Inode { return diff.Inode{Dev: r.Stat.Dev, Ino: r.Stat.Ino} }
+// ID returns the inode itself.
+func (r *Ref) ID() diff.Inode { return diff.Inode{Dev: r.Stat.Dev, Ino: r.Stat.Ino} }
 
 // Equal reports whether both names lead to one inode by one mount, which proves that
 // what they show is equal in everything: an id-mapped mount shows other owners.
@@ -39,7 +40,7 @@ func (r *Ref) Entry() diff.Entry {
 	e := diff.Entry{
 		Type: typeOf(st), Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, Size: st.Size,
 		Mtime:  diff.Time{Sec: st.Mtime.Sec, Nsec: st.Mtime.Nsec},
-		Inode:  r.id(),
+		Inode:  r.ID(),
 		Nlinks: st.Nlink,
 	}
 	if e.Type == diff.Dir {

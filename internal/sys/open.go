@@ -130,12 +130,15 @@ func NextData(fd int, off, size int64) int64 {
 
 // ContentSize returns how much can be read of a file, of which stat says that it has
 // size bytes. On an overlay a metacopy file may claim what it likes, while lseek(2)
-// asks the file that has the data (fs/overlayfs/file.c, ovl_llseek).
+// asks the file that has the data (fs/overlayfs/file.c, ovl_llseek). The descriptor is at
+// the beginning of the file afterwards.
 func ContentSize(fd int, size int64) int64 {
-	if end, err := unix.Seek(fd, 0, unix.SEEK_END); err == nil {
-		return end
+	end, err := unix.Seek(fd, 0, unix.SEEK_END)
+	if err != nil {
+		return size
 	}
-	return size
+	_, _ = unix.Seek(fd, 0, unix.SEEK_SET) // what seeks to the end seeks to the beginning
+	return end
 }
 
 // ReadLinkAt returns the target of the symbolic link name in dirfd.
