@@ -7,12 +7,48 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
+
+// overlaysOf lists the overlays that are mounted. Where the root of another mount namespace is
+// mounted, as that of the node in a container, what is mounted below it belongs to process 1
+// there, in whose namespace the paths in the mount table lead to the layers.
+func overlaysOf(ctx context.Context, root string) ([]mountutil.Overlay, error) {
+	list, err := mountutil.Overlays(ctx)
+	if root == "/" || !sameRoot(root) {
+		return list, err
+	}
+	for i, o := range list {
+		if point, below := strings.CutPrefix(o.Mountpoint, filepath.Clean(root)+"/"); o.PID == 0 && below {
+			list[i].PID, list[i].Mountpoint = 1, "/"+point
+		}
+	}
+	return list, err
+}
+
+// sameRoot reports whether a directory is the root of process 1.
+func sameRoot(root string) bool {
+	its, err := os.Stat("/proc/1/root/.")
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat(root)
+	return err == nil && os.SameFile(its, ours)
+}
+
+// under returns where a path of a node is, whose root is mounted at root.
+func under(root, path string) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Join(root, path)
+}
 
 func uppers(overlays []mountutil.Overlay) []string {
 	var list []string
@@ -28,6 +64,9 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) {
 	paths := maps.Clone(l.paths)
 	for _, o := range overlays {
 		known, ok := paths[o.Upper]
+		if !ok {
+			known, ok = paths[under(l.root, o.Upper)]
+		}
 		owner := l.owner(processOwner(o.PID))
 		if ok && l.list[known].State == stores.Unknown && l.list[known].Owner == owner {
 			l.list[known].State = mounted

@@ -49,7 +49,7 @@ type Listed struct {
 
 // List is [List] within bounds.
 func (b Bounds) List(ctx context.Context, root string) Listed {
-	overlays, unseen := mountutil.Overlays(ctx)
+	overlays, unseen := overlaysOf(ctx, root)
 	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	var errs []error
 	for _, err := range []error{err, unseen} {
@@ -57,7 +57,7 @@ func (b Bounds) List(ctx context.Context, root string) Listed {
 			errs = append(errs, err)
 		}
 	}
-	l := lister{Bounds: b, ofUser: map[uint32]int{}, uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
+	l := lister{Bounds: b, root: root, ofUser: map[uint32]int{}, uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
 	for _, s := range found {
 		containers, err := settled(ctx, s)
 		if err != nil {
@@ -66,7 +66,7 @@ func (b Bounds) List(ctx context.Context, root string) Listed {
 		for _, c := range containers {
 			word := c.Stack.Upper
 			if !l.full(c.Owner) {
-				hold(ctx, &c, overlays)
+				hold(ctx, root, &c, overlays)
 			}
 			l.add(c)
 			at, ok := l.paths[c.Stack.Upper]
@@ -108,6 +108,7 @@ type lister struct {
 	ofUser  map[uint32]int // by the user's id
 	leftOut int
 
+	root   string
 	uppers map[inode]bool
 	paths  map[string]int // where in list one is, by the name of its upper directory
 	owner  func(uid uint32) stores.Owner
@@ -180,14 +181,14 @@ func upperInode(s diff.Stack) (inode, bool) {
 // Resolve finds one container by its name or the beginning of its id, in the
 // stores below root.
 func Resolve(ctx context.Context, root, nameOrID string) (stores.Container, error) {
-	overlays, _ := mountutil.Overlays(ctx)
+	overlays, _ := overlaysOf(ctx, root)
 	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	if ctx.Err() != nil {
 		return stores.Container{}, ctx.Err()
 	}
 	c, missing := stores.Resolve(ctx, found, nameOrID)
 	if missing == nil {
-		hold(ctx, &c, overlays)
+		hold(ctx, root, &c, overlays)
 	}
 	if missing != nil && err != nil {
 		return c, fmt.Errorf("%w; and %w", missing, err)
