@@ -136,13 +136,18 @@ func (c *Container) OwnsProcess() bool {
 }
 
 // frozen reports whether the process's control group is frozen: that is how all runtimes
-// pause a container. The hierarchies are below node; the format is in cgroups(7).
+// pause a container. The hierarchies are mounted below node, or else here; the format is in
+// cgroups(7).
 func (p *process) frozen(node string) bool {
 	groups, err := p.read("cgroup")
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(groups)) {
+	return frozenIn(node, string(groups)) || node != "/" && frozenIn("/", string(groups))
+}
+
+func frozenIn(node, groups string) bool {
+	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(f) != 3 {
 			continue

@@ -35,10 +35,6 @@ import (
 // the containers if there are several, and says which stores could not be read.
 // A container that was found but not wholly read has an Err of its own.
 func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, error) {
-	want := strings.TrimPrefix(nameOrID, "/")
-	if want == "" {
-		return Container{}, errors.New("find a container: its name is empty: give a name or an id")
-	}
 	var all []Container
 	var unread []error
 	for _, s := range stores {
@@ -50,6 +46,25 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 			unread = append(unread, err)
 		}
 		all = append(all, list...)
+	}
+	c, err := choose(all, nameOrID, fmt.Sprintf("the %d stores of containers", len(stores)))
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, e := range unread {
+			err = and(err, e)
+		}
+	}
+	return c, err
+}
+
+// Choose is [Resolve] among containers that were listed.
+func Choose(all []Container, nameOrID string) (Container, error) {
+	return choose(all, nameOrID, fmt.Sprintf("the %d containers", len(all)))
+}
+
+func choose(all []Container, nameOrID, among string) (Container, error) {
+	want := strings.TrimPrefix(nameOrID, "/")
+	if want == "" {
+		return Container{}, errors.New("find a container: its name is empty: give a name or an id")
 	}
 	for _, find := range []func(rank int) []Container{
 		func(rank int) []Container {
@@ -72,12 +87,7 @@ func Resolve(ctx context.Context, stores []Store, nameOrID string) (Container, e
 			}
 		}
 	}
-	var err error = notFound(fmt.Sprintf("none of the %d stores of containers has %s: give a name, or the beginning of an id, that overlaydiff ps shows",
-		len(stores), diff.QuotePath(short(want))))
-	for _, e := range unread {
-		err = and(err, e)
-	}
-	return Container{}, err
+	return Container{}, notFound("none of " + among + " has " + diff.QuotePath(short(want)) + ": give a name, or the beginning of an id, that overlaydiff ps shows")
 }
 
 // query is one meaning of a name on the command line.

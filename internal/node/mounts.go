@@ -68,6 +68,9 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) {
 			known, ok = paths[under(l.root, o.Upper)]
 		}
 		owner := l.owner(processOwner(o.PID))
+		if l.OwnOnly && !own(owner) {
+			continue
+		}
 		if ok && l.list[known].State == stores.Unknown && l.list[known].Owner == owner {
 			l.list[known].State = mounted
 		}

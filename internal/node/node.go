@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -38,6 +39,9 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 type Bounds struct {
 	Containers int // in all; 0: all
 	OfUser     int // in the stores of one user, of these; 0: all
+	// OwnOnly: what the caller has alone is listed, and it is no error that others' may not be
+	// looked at.
+	OwnOnly bool
 }
 
 // Listed is what was found on a machine.
@@ -53,17 +57,20 @@ func (b Bounds) List(ctx context.Context, root string) Listed {
 	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	var errs []error
 	for _, err := range []error{err, unseen} {
-		if err != nil {
+		if err != nil && !(b.OwnOnly && errors.Is(err, fs.ErrPermission)) {
 			errs = append(errs, err)
 		}
 	}
 	l := lister{Bounds: b, root: root, ofUser: map[uint32]int{}, uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
 	for _, s := range found {
 		containers, err := settled(ctx, s)
-		if err != nil {
+		if err != nil && !(b.OwnOnly && errors.Is(err, fs.ErrPermission)) {
 			errs = append(errs, err)
 		}
 		for _, c := range containers {
+			if b.OwnOnly && !own(c.Owner) {
+				continue
+			}
 			word := c.Stack.Upper
 			if !l.full(c.Owner) {
 				hold(ctx, root, &c, overlays)
@@ -150,6 +157,8 @@ func (l *lister) bounded() []stores.Container {
 	l.leftOut += len(l.list) - l.Bounds.Containers
 	return l.list[:l.Bounds.Containers]
 }
+
+func own(o stores.Owner) bool { return o.UID == uint32(os.Geteuid()) }
 
 // byOwner puts root's before those of users.
 func byOwner(a, b stores.Owner) int { return cmp.Compare(a.UID, b.UID) }
