@@ -149,8 +149,12 @@ if wants 'Podman'; then
   TOOL=podman expect "$row, --rootfs (no overlay)" plain running - 4
   podman_rootfs over "$(rootfs over):O"
   TOOL=podman expect "$row, --rootfs DIR:O" over running "$(line over | jq -r .size_rw)" # podman measures DIR
-  podman --root "$node/var/lib/containers/storage" --runroot "$node/run/containers/storage" --storage-driver vfs load -q -i "$work/oci.tar" >/dev/null
-  podman --root "$node/var/lib/containers/storage" --runroot "$node/run/containers/storage" --storage-driver vfs create --name whole --network none localhost/overlaydiff/test:1 /bin/sh >/dev/null
+  fresh
+  podman_cmd() {
+    podman --root "$node/var/lib/containers/storage" --runroot "$node/run/containers/storage" --tmpdir "$node/run/libpod" --storage-driver vfs "$@"
+  }
+  load_podman
+  podman_cmd create --name whole --network none localhost/overlaydiff/test:1 /bin/sh >/dev/null
   TOOL=podman expect "$row, vfs (no overlay)" whole '' - 4
 fi
 row="containerd $(containerd --version | sed -E 's/^[^ ]* [^ ]* v?([0-9.]+).*/\1/')"
