@@ -121,6 +121,9 @@ type Layer struct {
 	SnapshotKey string
 	// Dir is the layer directory, as an overlay mounts it.
 	Dir string
+	// Below are further directories of the layer, topmost first, that an overlay mounts below
+	// Dir: those of containers/storage for a layer that was copied for other ids.
+	Below []string
 	// Size is the size in bytes that the runtime wrote down, -1 if it wrote none.
 	Size int64
 	// IDs are those for which the layer was copied, with the owners that their containers

@@ -158,7 +158,9 @@ func (d *storage) owners(c *Container, r containerRecord) error {
 	for _, l := range c.Layers {
 		switch own := l.IDs; {
 		case own.IsZero():
-			c.Stack.Owners[l.Dir] = ids
+			for _, dir := range dirs([]Layer{l}) {
+				c.Stack.Owners[dir] = ids
+			}
 		case !own.Equal(ids):
 			return &diff.UnsupportedError{
 				Op:     "find the owners in the layer " + diff.QuotePath(l.Dir),

@@ -287,3 +287,15 @@ func TestContainersStorage_vfs(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// A layer that was copied for other ids has several directories.
+func TestContainersStorage_copied(t *testing.T) {
+	root := storageTree(t)
+	over := func(digit, name string) string { return filepath.Join(root, "overlay", id(digit), name) }
+	testenv.Tree(t, root, dir("overlay/"+id("7")+"/diff1"), dir("overlay/"+id("1")+"/diff1"), dir("overlay/"+id("1")+"/diff2"), dir("overlay/"+id("2")+"/diff2"))
+	c := list(t, ContainersStorage(root, ""))[id("a")]
+	want := []string{over("7", "diff1"), over("1", "diff"), over("1", "diff1"), over("1", "diff2"), over("2", "diff")}
+	if d := cmp.Diff(want, c.Stack.Lower); d != "" || c.Err != nil || c.Stack.Upper != over("7", "diff") {
+		t.Errorf("%v (-want +got):\n%s", c.Err, d)
+	}
+}
