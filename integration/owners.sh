@@ -13,7 +13,7 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/runtimes.sh"
 runtimes=("$@")
-[ $# -gt 0 ] || runtimes=(docker podman fuse rootless containerd)
+[ $# -gt 0 ] || runtimes=(containerd docker podman fuse rootless)
 packages=$(packages_of $(printf '%s\n' "${runtimes[@]}" | sed 's/fuse\|rootless/podman/'))
 install $packages fuse-overlayfs uidmap
 
@@ -99,6 +99,8 @@ equal_commit() {
   last=$(sed -E 's/.*"([^"]*)"\]\}\].*/\1/' "$work/commit/manifest.json")
   equal "$1" "$(kept "$work/commit/$last")" "$(kept "$work/layer.tar")"
 }
+# Root's podman commit (4.3) is not compared: it writes the host's owners of a container with ids of
+# its own.
 owners_podman() {
   local opts t n=0
   start_podman
@@ -113,7 +115,6 @@ owners_podman() {
       podman_cmd run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --log-driver none $opts localhost/overlaydiff/top:1 "$@"
     }
     check "podman $opts" $t "podman_cmd exec $t" again
-    equal_commit "podman commit" podman_cmd $t localhost/commit$n:1
     podman_cmd kill $t >/dev/null
     check "podman $opts, stopped" $t "true" ""
   done
