@@ -6,13 +6,16 @@
 # a new container, made of the image with that layer, sees them, too. Root; installs
 # what is missing. Docker's daemon adds the user dockremap.
 #
-#   integration/owners.sh [docker|podman|containerd]...    all, unless some are named
+#   integration/owners.sh [docker|podman|fuse|rootless|containerd]...    all, unless some are named
+#
+# fuse is Podman with fuse-overlayfs as its mount program; rootless is Podman of an ordinary
+# user, who is added and removed again, also with --userns=keep-id and --uidmap.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/runtimes.sh"
 runtimes=("$@")
-[ $# -gt 0 ] || runtimes=(docker podman containerd)
-packages=$(packages_of "${runtimes[@]}")
-install $packages
+[ $# -gt 0 ] || runtimes=(containerd docker podman fuse rootless)
+packages=$(packages_of $(printf '%s\n' "${runtimes[@]}" | sed 's/fuse\|rootless/podman/'))
+install $packages fuse-overlayfs uidmap
 
 edit_base() {
   mkdir -p bin etc dir/sub tmp var/www dev proc sys run
@@ -30,12 +33,15 @@ edit_base() {
 edit_change() { echo above >dir/sub/above; }
 make_image
 
+# Podman 4.3 itself gives the files of user 1 in an image to root, if the container has other ids
+# and the user is an ordinary one; so none here has that number.
+#
 # What is done in the container: one name is opened and stays as it is, one has another
 # mode for a moment, so that both are copied up.
-changes='echo new >>/etc/changed; rm /gone; : >>/etc/same; : >>/var/www/page; chmod 600 /dir/sub/above; chmod 644 /dir/sub/above; echo n >/var/www/new; chown 33:34 /var/www/new; chmod 4750 /var/www/new; echo d >/dir/new; chown 1:2 /var/www/other'
+changes='echo new >>/etc/changed; rm /gone; : >>/etc/same; : >>/var/www/page; chmod 600 /dir/sub/above; chmod 644 /dir/sub/above; echo n >/var/www/new; chown 33:34 /var/www/new; chmod 4750 /var/www/new; echo d >/dir/new; chown 40:41 /var/www/other'
 want=$'A /dir/new\nC /etc/changed\nD /gone\nA /var/www/new\nC /var/www/other'
 # What runtimes put into the root by themselves.
-theirs='^[AC] "?/(dev|proc|sys|run|\.dockerenv)|^[ACD] /etc/(mtab|hosts|hostname|resolv.conf)$'
+theirs='^[AC] "?/(dev|proc|sys|run|\.dockerenv)|^[ACD] /etc/(mtab|hosts|hostname|resolv.conf|passwd|group)$' # the last two for --userns=keep-id
 owners='for f in /etc/changed /var/www/new /var/www/other /var/www/page /dir/new /dir/sub/above /var/www /dir; do stat -c "%n %u:%g %a" $f; done'
 
 od() { "$work/overlaydiff" "$@"; }
@@ -63,9 +69,15 @@ check() {
   local what=$1 container=$2 exec=$3 rerun=$4 sees
   sees=$($exec /bin/sh -c "$owners")
   equal "$what: changes" "$want" "$(od changes --root "$node" "$container" | grep -vE "$theirs")"
-  equal "$what: changes, compared" "$want" "$(od changes --engine naive --root "$node" "$container" 2>/dev/null | grep -vE "$theirs")"
+  case $what in
+    *fuse*) # the naive engine mounts the layers itself, which the kernel would show otherwise
+      od changes --engine naive --root "$node" "$container" >/dev/null 2>"$work/refused" && equal "$what: refused" refused compared
+      grep -q fuse-overlayfs "$work/refused" || equal "$what: refused" fuse-overlayfs "$(cat "$work/refused")"
+      ;;
+    *) equal "$what: changes, compared" "$want" "$(od changes --engine naive --root "$node" "$container" 2>/dev/null | grep -vE "$theirs")" ;;
+  esac
   od export --root "$node" -o "$work/layer.tar" "$container" >/dev/null
-  equal "$what: owners in the layer" $'0/0 dir/new\n33/34 var/www/new\n1/2 var/www/other' \
+  equal "$what: owners in the layer" $'0/0 dir/new\n33/34 var/www/new\n40/41 var/www/other' \
     "$(tar --numeric-owner -tvf "$work/layer.tar" | awk '$6 ~ /^(var\/www\/(new|other)|dir\/new)$/ { print $2, $6 }' | LC_ALL=C sort -k2)"
   if [ "$rerun" ]; then
     image "$work/layer.tar"
@@ -75,6 +87,20 @@ check() {
 }
 
 keep="$changes; sleep 300"
+list() { tar --numeric-owner -tvf "$1" | awk '$6 ~ /^(var|dir|etc\/changed)/ { print $1, $2, $6 }' | sort; }
+kept() { list "$1" | grep -vE '/$|var/www/page$|dir/sub/above$'; } # which other tools carry for their copy-up
+# equal_commit WHAT CLIENT CONTAINER IMAGE: the layer that the runtime makes of it has the same owners.
+equal_commit() {
+  local last
+  "$2" commit "$3" "$4" >/dev/null 2>&1
+  rm -rf "$work/commit"
+  mkdir "$work/commit"
+  if [ "$2" = docker_cmd ]; then docker_cmd save "$4"; else "$2" save -q --format docker-archive "$4"; fi | tar -C "$work/commit" -xf -
+  last=$(sed -E 's/.*"([^"]*)"\]\}\].*/\1/' "$work/commit/manifest.json")
+  equal "$1" "$(kept "$work/commit/$last")" "$(kept "$work/layer.tar")"
+}
+# Root's podman commit (4.3) is not compared: it writes the host's owners of a container with ids of
+# its own.
 owners_podman() {
   local opts t n=0
   start_podman
@@ -93,8 +119,78 @@ owners_podman() {
     check "podman $opts, stopped" $t "true" ""
   done
 }
+# Podman with fuse-overlayfs, which keeps the container's owners.
+owners_fuse() {
+  local opts t n=0
+  chmod 711 "$work" # for the container's root
+  podman_cmd() {
+    podman --root "$node/fuse/storage" --runroot "$node/run/fuse" --tmpdir "$node/run/libpod-fuse" --cgroup-manager cgroupfs --events-backend file \
+      --storage-driver overlay --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs --runtime runc --runtime-flag "root=$node/run/runc" "$@"
+  }
+  mkdir -p "$node/etc/containers"
+  printf '[storage]\ngraphroot = "/fuse/storage"\nrunroot = "/run/fuse"\n' >"$node/etc/containers/storage.conf"
+  load_podman
+  for opts in ""; do # Debian's fuse-overlayfs shows nothing to a container with other ids
+    OPTS=(-d $opts)
+    t=f$((n += 1))x
+    run_podman $t /bin/sh -c "$keep" >/dev/null
+    sleep 1
+    again() {
+      podman_cmd load -q -i "$work/top.tar" >/dev/null
+      podman_cmd run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --log-driver none $opts localhost/overlaydiff/top:1 "$@"
+    }
+    check "podman with fuse-overlayfs $opts" $t "podman_cmd exec $t" again
+    podman_cmd kill $t >/dev/null
+  done
+  rm "$node/etc/containers/storage.conf"
+}
+
+# rootless_ends USER: ends the user's processes, one of which keeps the user namespace, and removes
+# the user.
+rootless_ends() {
+  local pid
+  for pid in $(ps -o pid= -u "$1"); do kill -KILL "$pid" 2>/dev/null || true; done
+  sleep 1
+  userdel "$1"
+}
+# Podman of an ordinary user.
+owners_rootless() {
+  local user=od$$ uid opts t n=0
+  chmod 711 "$work"
+  useradd -M -d "$node/home/u" -s /bin/sh "$user"
+  trap 'finish; rootless_ends '"$user" EXIT
+  usermod --add-subuids 700000-765535 --add-subgids 700000-765535 "$user"
+  uid=$(id -u "$user")
+  mkdir -p "$node/home/u" "$node/run/user/$uid" "$node/etc"
+  chown "$user:" "$node/home/u" "$node/run/user/$uid"
+  echo "$user:x:$uid:$(id -g "$user")::/home/u:/bin/sh" >"$node/etc/passwd"
+  grep "^$user:" /etc/subuid >"$node/etc/subuid"
+  grep "^$user:" /etc/subgid >"$node/etc/subgid"
+  podman_user() (
+    cd /
+    setpriv --reuid "$uid" --regid "$(id -g "$user")" --clear-groups env -i PATH="$PATH" HOME="$node/home/u" XDG_RUNTIME_DIR="$node/run/user/$uid" \
+      podman --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc "$@"
+  )
+  podman_user load -q -i "$work/oci.tar" >/dev/null
+  for opts in "" "--userns=keep-id --user 0:0" "--uidmap 0:1:5000 --gidmap 0:1:5000"; do
+    t=r$((n += 1))x
+    podman_user run -d --name $t --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --log-driver none $opts localhost/overlaydiff/test:1 /bin/sh -c "$keep" >/dev/null
+    sleep 1
+    again() {
+      podman_user load -q -i "$work/top.tar" >/dev/null
+      podman_user run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --log-driver none $opts localhost/overlaydiff/top:1 "$@"
+    }
+    check "rootless podman $opts" $t "podman_user exec --user 0:0 $t" again
+    equal_commit "rootless podman commit" podman_user $t localhost/commit$n:1
+    podman_user kill $t >/dev/null
+    podman_user wait $t >/dev/null
+    sleep 1
+    check "rootless podman $opts, stopped" $t "true" ""
+  done
+}
 owners_docker() {
-  mkdir -p "$node/run" "$node/etc"
+  mkdir -p "$node/run" "$node/etc" "$node/var/lib"
+  chmod 711 "$node/var" "$node/var/lib"
   chmod 711 "$work" # for the remapped root
   daemon "$work/docker.log" "$node/run/docker.sock" dockerd --data-root "$node/var/lib/docker" --exec-root "$node/run/docker" --userns-remap default \
     --pidfile "$node/run/docker.pid" --host "unix://$node/run/docker.sock" --iptables=false --ip6tables=false --bridge=none --storage-driver overlay2
@@ -109,15 +205,7 @@ owners_docker() {
     docker_cmd run --rm --network none localhost/overlaydiff/top:1 "$@"
   }
   check "docker userns-remap" t1 "docker_cmd exec t1" again
-  # The layer that the daemon makes of it.
-  docker_cmd commit t1 overlaydiff/commit:1 >/dev/null
-  rm -rf "$work/commit"
-  mkdir "$work/commit"
-  docker_cmd save overlaydiff/commit:1 | tar -C "$work/commit" -xf -
-  last=$(sed -E 's/.*"([^"]*)"\]\}\].*/\1/' "$work/commit/manifest.json")
-  list() { tar --numeric-owner -tvf "$1" | awk '$6 ~ /^(var|dir|etc\/changed)/ { print $1, $2, $6 }' | sort; }
-  kept() { list "$1" | grep -vE '/$|var/www/page$|dir/sub/above$'; } # which docker carries for their copy-up
-  equal "docker commit" "$(kept "$work/commit/$last")" "$(kept "$work/layer.tar")"
+  equal_commit "docker commit" docker_cmd t1 overlaydiff/commit:1
   docker_cmd kill t1 >/dev/null
   check "docker userns-remap, stopped" t1 "true" ""
 }

@@ -28,7 +28,8 @@ printf 'basic_auth_users:\n  u: %s\n' '$2a$04$Pyuj6.BsZFQaov4kSLW/Ue0a4llzS3K4le
 server=$!
 until address=$(sed -n 's|^overlaydiff: [^/]*//||p' "$work/err") && [ -n "$address" ]; do sleep 0.1; done
 curl -fsS --retry 10 -u u:secret "http://$address" >"$work/metrics"
-grep '^overlaydiff_container_size_rw_bytes{id="u/c"' "$work/metrics"
+grep '^overlaydiff_container_size_rw_bytes{.*id="u/c"' "$work/metrics"
 "$promtool" check metrics <"$work/metrics"
 [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$address")" = 401 ]
+"$promtool" check rules contrib/kubernetes/alerts.yaml
 echo "promtool has nothing to say"

@@ -70,7 +70,7 @@ func (c *chains) of(ctx context.Context, top string) ([]Layer, error) {
 func dirs(layers []Layer) []string {
 	var list []string
 	for _, l := range layers {
-		list = append(list, l.Dir)
+		list = append(append(list, l.Dir), l.Below...)
 	}
 	return list
 }

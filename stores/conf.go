@@ -17,14 +17,17 @@ func parseConf(text string) map[string][]string {
 		if !open {
 			if strings.HasPrefix(line, "[") {
 				name, _, _ := strings.Cut(line[1:], "]")
-				section = strings.TrimSpace(name)
+				section = confName(name)
 				continue
 			}
 			name, value, ok := strings.Cut(line, "=")
 			if !ok || strings.HasPrefix(line, "#") {
 				continue
 			}
-			key = section + "." + strings.Trim(strings.TrimSpace(name), `"'`)
+			key = section + "." + confName(name)
+			if section == "" && strings.Contains(confName(name), ".") { // a dotted key
+				key = confName(name)
+			}
 			line = strings.TrimSpace(value)
 			open = strings.HasPrefix(line, "[")
 		}
@@ -33,6 +36,11 @@ func parseConf(text string) map[string][]string {
 		open = open && !closed
 	}
 	return values
+}
+
+// confName returns a name or dotted names without quotes.
+func confName(name string) string {
+	return strings.TrimSpace(strings.NewReplacer(`"`, "", "'", "").Replace(name))
 }
 
 // confStrings returns the quoted strings of a line up to its comment, and

@@ -4,7 +4,9 @@ package stores
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -58,6 +60,10 @@ type Container struct {
 	// all that is known; ImageID is the id.
 	Image, ImageID string
 	State          State
+	// Created is when the container was made, zero if it is not known.
+	Created time.Time
+	// Pod is that of Kubernetes, zero if it is none's.
+	Pod Pod
 	// PID is the container's first process, 0 if none is known to run.
 	PID int
 
@@ -81,6 +87,23 @@ type Container struct {
 	Err error
 }
 
+// Pod says which container of a pod of Kubernetes one is.
+type Pod struct {
+	Namespace, Name string
+	// Container is "(sandbox)" for the one that holds the pod's namespaces.
+	Container string
+	// Attempt counts how often it was started again.
+	Attempt uint32
+}
+
+// String returns NAMESPACE/POD/CONTAINER, "" for the zero value.
+func (p Pod) String() string {
+	if p.Name == "" {
+		return ""
+	}
+	return p.Namespace + "/" + p.Name + "/" + p.Container
+}
+
 // Layer is one layer of a container. An identifier that the runtime does not
 // use is "".
 type Layer struct {
@@ -98,6 +121,9 @@ type Layer struct {
 	SnapshotKey string
 	// Dir is the layer directory, as an overlay mounts it.
 	Dir string
+	// Below are further directories of the layer, topmost first, that an overlay mounts below
+	// Dir: those of containers/storage for a layer that was copied for other ids.
+	Below []string
 	// Size is the size in bytes that the runtime wrote down, -1 if it wrote none.
 	Size int64
 	// IDs are those for which the layer was copied, with the owners that their containers
@@ -118,6 +144,9 @@ func (c Container) ImageSize() (int64, bool) {
 	}
 	return sum, c.Err == nil
 }
+
+// sandbox is the name of the container that holds a pod's namespaces.
+const sandbox = "(sandbox)"
 
 // maxName is how long a name can be, and how many there can be: no runtime makes longer
 // ones.
@@ -142,7 +171,20 @@ func (c *Container) setNames(names []string) {
 	// k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT, as dockershim and CRI-O write it;
 	// Kubernetes has no '_' in names.
 	if p := strings.Split(c.Name, "_"); len(p) == 6 && p[0] == "k8s" {
+		attempt, _ := strconv.ParseUint(p[5], 10, 32)
+		c.Pod = Pod{Namespace: p[3], Name: p[2], Container: p[1], Attempt: uint32(attempt)}
+		if c.Pod.Container == "POD" { // as dockershim and CRI-O call it
+			c.Pod.Container = sandbox
+		}
 		c.addName(p[3] + "/" + p[2] + "/" + p[1])
+	}
+}
+
+// addService adds the name PROJECT/SERVICE that Compose's labels say.
+func (c *Container) addService(labels map[string]string) {
+	project, service := labels["com.docker.compose.project"], labels["com.docker.compose.service"]
+	if name := project + "/" + service; project != "" && service != "" && len(name) <= maxName {
+		c.addName(name)
 	}
 }
 

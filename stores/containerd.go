@@ -6,12 +6,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -31,6 +34,7 @@ type containerd struct {
 	root       string
 	eyes       eyes
 	namespaces []string
+	roots      map[string][]string     // [Store.Snapshotters]
 	known      map[string]*snapshotter // by name of the snapshotter
 	keys       map[snapshotKey]snapshotRecord
 }
@@ -48,18 +52,21 @@ type snapshotRecord struct {
 type containerRow struct {
 	namespace, id           string
 	image, snapshotter, key string
+	created                 time.Time
+	attempt                 uint32 // of a container of a pod
 	labels                  map[string]string
 }
 
 // snapshotter has the snapshots of one snapshotter by name.
 type snapshotter struct {
-	dir   string
 	names map[string]snapshotRow
-	err   error
+	err   error // of what is not in names
+	fatal bool  // of all
 }
 
 // snapshotRow is what metadata.db has of a snapshot.
 type snapshotRow struct {
+	dir  string // the snapshotter's
 	id   uint64
 	size int64 // -1 if it is not committed
 }
@@ -68,8 +75,8 @@ type snapshotRow struct {
 const snapshotsEach = 16
 
 // openContainerd reads which snapshots there are, and lists the containers.
-func openContainerd(ctx context.Context, e eyes, root string) (*containerd, []containerRow, error) {
-	d := &containerd{root: root, eyes: e, known: map[string]*snapshotter{}, keys: map[snapshotKey]snapshotRecord{}}
+func openContainerd(ctx context.Context, e eyes, root string, snapshotters map[string][]string) (*containerd, []containerRow, error) {
+	d := &containerd{root: root, eyes: e, roots: snapshotters, known: map[string]*snapshotter{}, keys: map[snapshotKey]snapshotRecord{}}
 	var rows []containerRow
 	path := filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db")
 	db, err := openBolt(ctx, e, path)
@@ -124,11 +131,42 @@ func readRows(namespace string, in bucket) (rows []containerRow, err error) {
 			namespace: namespace, id: id, image: values["image"],
 			snapshotter: cmp.Or(values["snapshotter"], "overlayfs"), key: values["snapshotKey"],
 		}
+		_ = row.created.UnmarshalBinary([]byte(values["createdat"])) // zero: not known
+		if row.attempt, err = readAttempt(c); err != nil {
+			return err
+		}
 		row.labels, err = labels.values()
 		rows = append(rows, row)
 		return err
 	})
 	return rows, err
+}
+
+// readAttempt returns how often Kubernetes had a container started again: the CRI plugin keeps
+// what it was asked for as JSON in an extension (internal/cri/store/container, Metadata).
+func readAttempt(c bucket) (uint32, error) {
+	extensions, err := c.at("extensions")
+	if err != nil {
+		return 0, err
+	}
+	values, err := extensions.values()
+	if err != nil {
+		return 0, err
+	}
+	message := values["io.cri-containerd.container.metadata"] // an Any of protobuf, which ends in the JSON
+	var of struct {
+		Metadata struct {
+			Config struct {
+				Metadata struct {
+					Attempt uint32 `json:"attempt"`
+				} `json:"metadata"`
+			}
+		}
+	}
+	if begin := strings.IndexByte(message, '{'); begin >= 0 {
+		_ = json.Unmarshal([]byte(message[begin:]), &of) // 0: not known
+	}
+	return of.Metadata.Config.Metadata.Attempt, nil
 }
 
 func (d *containerd) readKeys(namespace string, in bucket) error {
@@ -157,28 +195,47 @@ func (d *containerd) readKeys(namespace string, in bucket) error {
 	})
 }
 
-// snapshots returns the snapshots of a snapshotter.
+// snapshots returns the snapshots of a snapshotter: of that below containerd's root, of those
+// directories that the configuration names, and of those that mounts have led to. The name of
+// a snapshot has a number in it, so that it is found where it is.
 func (d *containerd) snapshots(ctx context.Context, name string) *snapshotter {
 	if d.known[name] == nil {
-		s := &snapshotter{dir: filepath.Join(d.root, "io.containerd.snapshotter.v1."+name), names: map[string]snapshotRow{}}
-		s.err = s.read(ctx, d.eyes, name)
+		s := &snapshotter{names: map[string]snapshotRow{}}
+		s.err = d.read(ctx, s, name)
+		s.fatal = s.err != nil && !errors.As(s.err, new(*diff.UnsupportedError))
 		d.known[name] = s
 	}
 	return d.known[name]
 }
 
-func (s *snapshotter) read(ctx context.Context, e eyes, name string) error {
+func (d *containerd) read(ctx context.Context, s *snapshotter, name string) error {
 	if !isID(name) {
 		return fmt.Errorf("find the snapshots of %q: that is no snapshotter: mend the store", short(name))
 	}
-	path := filepath.Join(s.dir, "metadata.db")
-	db, err := openBolt(ctx, e, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &diff.UnsupportedError{
-			Op:     "read the snapshots of " + name,
-			Reason: "it keeps no list of them in containerd's root, as those that make overlays do: name the container as pid:N while it runs",
+	its := append(slices.Clone(d.roots[name]), filepath.Join(d.root, "io.containerd.snapshotter.v1."+name))
+	found := false
+	for i, dir := range slices.Concat(its, d.roots[""]) {
+		switch err := s.read(ctx, d.eyes, dir); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case i < len(its):
+			found = true
 		}
 	}
+	if !found {
+		return &diff.UnsupportedError{
+			Op:     "read the snapshots of " + name,
+			Reason: "it keeps no list of them where containerd's configuration or a mount says: name the container as pid:N while it runs",
+		}
+	}
+	return nil
+}
+
+// read adds the snapshots in a directory. What is known already stays.
+func (s *snapshotter) read(ctx context.Context, e eyes, dir string) error {
+	path := filepath.Join(dir, "metadata.db")
+	db, err := openBolt(ctx, e, path)
 	if err != nil {
 		return err
 	}
@@ -186,7 +243,9 @@ func (s *snapshotter) read(ctx context.Context, e eyes, name string) error {
 	if err == nil {
 		err = all.buckets(func(name string, in bucket) error {
 			values, err := in.values()
-			s.names[name] = parseSnapshot(values)
+			if _, known := s.names[name]; !known {
+				s.names[name] = parseSnapshot(dir, values)
+			}
 			return err
 		})
 	}
@@ -196,15 +255,18 @@ func (s *snapshotter) read(ctx context.Context, e eyes, name string) error {
 	return nil
 }
 
-func parseSnapshot(values map[string]string) snapshotRow {
+func parseSnapshot(dir string, values map[string]string) snapshotRow {
 	const committed = "\x03" // snapshots.KindCommitted
-	row := snapshotRow{size: -1}
+	row := snapshotRow{dir: dir, size: -1}
 	row.id, _ = binary.Uvarint([]byte(values["id"]))
 	if size, n := binary.Varint([]byte(values["size"])); n > 0 && values["kind"] == committed && size >= 0 {
 		row.size = size
 	}
 	return row
 }
+
+// noOverlays are containerd's snapshotters that keep whole trees or block devices.
+var noOverlays = map[string]bool{"native": true, "btrfs": true, "zfs": true, "devmapper": true, "blockfile": true}
 
 // layer returns the layer of a snapshot, and the key of its parent.
 func (d *containerd) layer(ctx context.Context, k snapshotKey) (Layer, string, error) {
@@ -213,18 +275,27 @@ func (d *containerd) layer(ctx context.Context, k snapshotKey) (Layer, string, e
 		return Layer{}, "", notFound("find the snapshot " + diff.QuotePath(short(k.key)) + ": containerd has none; it was removed meanwhile")
 	}
 	all := d.snapshots(ctx, k.snapshotter)
-	if all.err != nil {
-		return Layer{}, "", all.err
-	}
 	row, ok := all.names[record.name]
-	if !ok {
+	switch {
+	case all.fatal || !ok && all.err != nil:
+		return Layer{}, "", all.err
+	case !ok:
 		return Layer{}, "", notFound("find the snapshot " + diff.QuotePath(short(k.key)) + ": its snapshotter has none; it was removed meanwhile")
 	}
-	l := Layer{SnapshotKey: k.key, Size: row.size, Dir: filepath.Join(all.dir, "snapshots", strconv.FormatUint(row.id, 10), "fs")}
+	dir := filepath.Join(row.dir, "snapshots", strconv.FormatUint(row.id, 10))
+	l := Layer{SnapshotKey: k.key, Size: row.size, Dir: filepath.Join(dir, "fs")}
 	if _, ok := sha256Hex(k.key); ok {
 		l.ChainID = k.key
 	}
-	return l, record.parent, d.eyes.layerDir(l.Dir)
+	err := d.eyes.layerDir(l.Dir)
+	if errors.Is(err, fs.ErrNotExist) && (noOverlays[k.snapshotter] || d.eyes.isDir(dir)) {
+		l.Dir = ""
+		err = &diff.UnsupportedError{
+			Op:     "find the layers of snapshot " + diff.QuotePath(short(k.key)),
+			Reason: fmt.Sprintf("the snapshotter %s keeps them in no directories that an overlay could have", k.snapshotter),
+		}
+	}
+	return l, record.parent, err
 }
 
 // fill finds the layers of the container whose own snapshot is k.
@@ -270,7 +341,7 @@ func (d *containerd) dockers(driver, id string) (snapshotKey, bool) {
 }
 
 func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
-	d, rows, err := openContainerd(ctx, *s.eyes, s.Root)
+	d, rows, err := openContainerd(ctx, *s.eyes, s.Root, s.Snapshotters)
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +355,7 @@ func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
 			continue
 		}
 		c := Container{Runtime: RuntimeContainerd, Namespace: row.namespace, ID: row.id, Image: row.image, ImageID: row.image}
-		c.setNames(row.names())
+		row.describe(&c)
 		c.Err = d.fill(ctx, &c, m, snapshotKey{row.namespace, row.snapshotter, row.key})
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -298,19 +369,24 @@ func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
 	return list, nil
 }
 
-// names returns how the clients of containerd call a container: nerdctl by a
-// label, Kubernetes by its pod.
-func (row containerRow) names() []string {
+// describe fills in how the clients of containerd call a container: nerdctl by labels,
+// Kubernetes by its pod.
+func (row containerRow) describe(c *Container) {
+	c.Created = row.created
 	var names []string
 	if name := row.labels["nerdctl/name"]; name != "" {
 		names = append(names, name)
 	}
-	pod, namespace := row.labels["io.kubernetes.pod.name"], row.labels["io.kubernetes.pod.namespace"]
-	if pod != "" && namespace != "" {
-		name := cmp.Or(row.labels["io.kubernetes.container.name"], "(sandbox)")
-		names = append(names, strings.Join([]string{namespace, pod, name}, "/"))
+	pod := Pod{
+		Namespace: row.labels["io.kubernetes.pod.namespace"], Name: row.labels["io.kubernetes.pod.name"],
+		Container: cmp.Or(row.labels["io.kubernetes.container.name"], sandbox), Attempt: row.attempt,
 	}
-	return names
+	if pod.Name != "" && pod.Namespace != "" {
+		c.Pod = pod
+		names = append(names, pod.String())
+	}
+	c.setNames(names)
+	c.addService(row.labels)
 }
 
 // taskPID returns the first process of a container's task, 0 if there is none:

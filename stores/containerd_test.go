@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
@@ -41,7 +43,7 @@ func updateBolt(t *testing.T, path string, update func(*bbolt.Tx)) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	db, err := bbolt.Open(path, 0o600, nil)
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +139,7 @@ func TestContainerd(t *testing.T) {
 	got.Stack = diff.Stack{}
 	want := Container{
 		Runtime: RuntimeContainerd, Namespace: "k8s.io", ID: "app", Name: "prod/web-0/nginx", Names: []string{"prod/web-0/nginx"},
+		Pod:   Pod{Namespace: "prod", Name: "web-0", Container: "nginx"},
 		Image: "docker.io/library/web:1", ImageID: "docker.io/library/web:1",
 		RW: Layer{SnapshotKey: "app", Dir: over("301"), Size: -1},
 		Layers: []Layer{
@@ -185,4 +188,62 @@ func TestDocker_containerdImageStore(t *testing.T) {
 		t.Errorf("image size %d, %v; init layer %+v", size, ok, c.Init)
 	}
 	onlyBroken(t, Docker(root), id("a"), "storage driver overlayfs", 2)
+}
+
+// Snapshots are where the configuration says, or where a mount is.
+func TestContainerd_snapshotters(t *testing.T) {
+	root, disk := t.TempDir(), t.TempDir()
+	put := func(name, dir string, first uint64) {
+		putSnapshots(t, root, "default", name, snapshot{first, digest("1"), "", 5000}, snapshot{first + 1, name, digest("1"), 0})
+		putContainer(t, root, "default", name, map[string]string{"snapshotter": name, "snapshotKey": name})
+		if dir != "" {
+			moveTree(t, filepath.Join(root, "io.containerd.snapshotter.v1."+name), dir)
+		}
+	}
+	put("overlayfs", filepath.Join(disk, "fast"), 1)
+	put("lazy", filepath.Join(disk, "lazy"), 11)
+	put("stray", filepath.Join(disk, "stray"), 21)
+	put("remote", filepath.Join(disk, "gone"), 31)
+	put("native", "", 41)
+	for _, n := range []string{"41", "42"} {
+		remove(t, root, "io.containerd.snapshotter.v1.native/snapshots", n, "fs")
+	}
+	s := Containerd(root, "")
+	s.Snapshotters = map[string][]string{"overlayfs": {filepath.Join(disk, "fast")}, "lazy": {filepath.Join(disk, "no"), filepath.Join(disk, "lazy")}, "": {filepath.Join(disk, "stray")}}
+	all := list(t, s)
+	for name, want := range map[string]string{"overlayfs": "fast/snapshots/2/fs", "lazy": "lazy/snapshots/12/fs", "stray": "stray/snapshots/22/fs"} {
+		if c := all[name]; c.Err != nil || c.Stack.Upper != filepath.Join(disk, want) || len(c.Layers) != 1 || c.Layers[0].Size != 5000 {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+	for _, name := range []string{"native", "remote"} {
+		c := all[name]
+		if !errors.As(c.Err, new(*diff.UnsupportedError)) || errors.Is(c.Err, fs.ErrNotExist) || c.RW.Dir != "" {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+// Names of a container: of its pod, with the attempt, and of Compose.
+func TestContainerd_names(t *testing.T) {
+	root := containerdTree(t)
+	made := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at, err := made.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	updateBolt(t, filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db"), func(tx *bbolt.Tx) {
+		put(t, tx, at, "v1", "k8s.io", "containers", "app", "createdat")
+		put(t, tx, []byte("\x0a\x1egithub.com/containerd/cri/x\x12\x10"+`{"Version":"v1","Metadata":{"ID":"app","Config":{"metadata":{"name":"nginx","attempt":3}}}}`),
+			"v1", "k8s.io", "containers", "app", "extensions", "io.cri-containerd.container.metadata")
+		put(t, tx, []byte("shop"), "v1", "k8s.io", "containers", "bare", "labels", "com.docker.compose.project")
+		put(t, tx, []byte("db"), "v1", "k8s.io", "containers", "bare", "labels", "com.docker.compose.service")
+	})
+	all := list(t, Containerd(root, ""))
+	if c := all["app"]; c.Pod != (Pod{"prod", "web-0", "nginx", 3}) || !c.Created.Equal(made) {
+		t.Errorf("%+v, made %v", c.Pod, c.Created)
+	}
+	if c := all["bare"]; c.Name != "bare" || !slices.Contains(c.Names, "shop/db") {
+		t.Errorf("the service of Compose is called %s, %q", c.Name, c.Names)
+	}
 }

@@ -18,9 +18,13 @@ import (
 // dockerConfig is what is read of a container's config.v2.json.
 type dockerConfig struct {
 	Name, Driver string
+	Created      time.Time
 	Image        string // the id
-	Config       struct{ Image string }
-	State        dockerState
+	Config       struct {
+		Image  string
+		Labels map[string]string
+	}
+	State dockerState
 }
 
 type dockerState struct {
@@ -109,6 +113,8 @@ func (d *docker) fill(ctx context.Context, c *Container) error {
 		return err
 	}
 	c.setNames([]string{config.Name})
+	c.addService(config.Config.Labels)
+	c.Created = config.Created
 	c.Image, c.ImageID = config.Config.Image, config.Image
 	if c.Image == "" {
 		c.Image = c.ImageID
@@ -170,7 +176,7 @@ func (d *docker) snapshots(ctx context.Context, c *Container, driver string) err
 	var unread error
 	if d.containerd == nil {
 		for _, root := range d.ImageStores {
-			store, _, err := openContainerd(ctx, d.mounter.eyes, root)
+			store, _, err := openContainerd(ctx, d.mounter.eyes, root, d.Snapshotters)
 			if err != nil {
 				unread = and(unread, unlessMissing(err))
 				continue

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,8 +69,9 @@ func TestDocker(t *testing.T) {
 	want := Container{
 		Runtime: RuntimeDocker, ID: id("a"), Name: "web", Names: []string{"web"},
 		Image: "busybox:latest", ImageID: digest("9"), State: Exited,
-		RW:   Layer{CacheID: id("7"), Dir: over(id("7")), Size: -1},
-		Init: Layer{CacheID: id("7") + "-init", Dir: over(id("7") + "-init"), Size: -1},
+		Created: time.Date(2026, 1, 2, 3, 4, 5, 6e8, time.UTC),
+		RW:      Layer{CacheID: id("7"), Dir: over(id("7")), Size: -1},
+		Init:    Layer{CacheID: id("7") + "-init", Dir: over(id("7") + "-init"), Size: -1},
 		Layers: []Layer{
 			{DiffID: digest("5"), ChainID: digest("1"), CacheID: id("3"), Dir: over(id("3")), Size: 1000},
 			{DiffID: digest("6"), ChainID: digest("2"), CacheID: id("4"), Dir: over(id("4")), Size: 200},

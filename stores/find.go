@@ -3,15 +3,11 @@
 package stores
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -24,6 +20,10 @@ import (
 // those of k3s, RKE2, k0s and MicroK8s, and those of rootless Docker, nerdctl and
 // Podman in the home directories that /etc/passwd has. A store that does not
 // exist is left out; one that has two names is found once.
+//
+// Looked at are daemon.json of Docker, also that of users, and of iSulad; config.toml of
+// containerd with what it imports; storage.conf and storage.conf.d, also of users;
+// crio.conf and crio.conf.d.
 //
 // Stores elsewhere, of which a command line says where they are, are found by
 // uppers, the upper directories of mounted overlays (mountutil.Overlays).
@@ -39,6 +39,8 @@ func Find(ctx context.Context, root string, uppers ...string) ([]Store, error) {
 	}
 	f.eyes.accounts, err = readAccounts(f.eyes)
 	f.named = true
+	system, _ := f.containerdConf("/etc/containerd/config.toml") // its error is said below
+	f.snapshotters = f.ofPlugins(system)
 	for _, look := range []func() error{f.docker, f.storage, f.isulad, f.containerd} {
 		err = and(err, look())
 	}
@@ -47,22 +49,13 @@ func Find(ctx context.Context, root string, uppers ...string) ([]Store, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		uid := strconv.FormatUint(uint64(h.uid), 10)
-		f.home, f.eyes.user = h, h.uid
-		f.addDocker(filepath.Join(h.dir, ".local/share/docker"))
-		f.add(Containerd(f.path(h.dir, ".local/share/containerd"), ""))
-		f.eyes.images = []string{f.path(h.dir)} // it may be the administrator's
-		conf, _ := f.conf(filepath.Join(h.dir, ".config/containers/storage.conf"))
-		f.eyes.images = nil
-		expand := func(s string) string {
-			return os.Expand(s, func(name string) string { return map[string]string{"HOME": h.dir, "UID": uid}[name] })
-		}
-		f.addStorage(conf, expand, filepath.Join(h.dir, ".local/share/containers/storage"), filepath.Join("/run/user", uid, "containers"))
+		f.user(h)
 	}
 	f.home, f.eyes.user = home{}, 0
 	for _, upper := range uppers {
 		f.addAround(upper)
 	}
+	f.shareSnapshotters()
 	if f.denied > 0 {
 		err = and(err, fmt.Errorf("look for stores (in %d places, as %s): %w; run as root of the node", f.denied, diff.QuotePath(f.one), fs.ErrPermission))
 	}
@@ -75,7 +68,7 @@ func (f *finder) addAround(upper string) {
 	root := filepath.Dir(home)
 	switch filepath.Base(home) + "/" + filepath.Base(upper) {
 	case "overlay2/diff", "fuse-overlayfs/diff":
-		f.addDocker(root)
+		f.addDocker(root, "/run/docker")
 	case "overlay/diff":
 		if f.eyes.exists(f.path(root, "overlay-layers", "layers.json")) {
 			f.add(ContainersStorage(f.path(root), ""))
@@ -84,6 +77,7 @@ func (f *finder) addAround(upper string) {
 		}
 	case "snapshots/fs":
 		f.add(Containerd(f.path(filepath.Dir(root)), ""))
+		f.addSnapshotter(f.path(root))
 	}
 }
 
@@ -94,9 +88,13 @@ type finder struct {
 	home   home // that is looked at; zero: none
 	named  bool // root's configuration names the place
 	stores []Store
-	seen   map[inode]bool
-	denied int // may not be looked at
-	one    string
+
+	snapshotters map[string][]string // roots of the system's containerd's, by name
+	strays       []stray
+	rootless     string // rootless_storage_path
+	seen         map[inode]bool
+	denied       int // may not be looked at
+	one          string
 }
 
 // path returns where a path of the node is.
@@ -110,7 +108,7 @@ func (f *finder) path(elem ...string) string {
 // add adds a store if it has containers, or the directory for them.
 func (f *finder) add(s Store) {
 	sub := map[Layout]string{
-		LayoutDocker: "containers", LayoutContainersStorage: "overlay-containers", LayoutISulad: "storage/overlay-containers",
+		LayoutDocker: "containers", LayoutContainersStorage: s.driver() + "-containers", LayoutISulad: "storage/overlay-containers",
 		LayoutContainerd: "io.containerd.metadata.v1.bolt",
 	}[s.Layout]
 	e := f.eyes
@@ -118,7 +116,7 @@ func (f *finder) add(s Store) {
 	var err error
 	e.user = 0
 	s.eyes, err = e.of(s.Root, f.named)
-	if home := f.home; home.uid != 0 {
+	if home := f.home; home.uid != 0 && !f.named {
 		switch s.eyes.user {
 		case server: // of the home directory
 			s.eyes.user = home.uid
@@ -151,99 +149,6 @@ func (f *finder) note(err error, place string) {
 		f.denied++
 		f.one = place
 	}
-}
-
-func (f *finder) docker() error {
-	var conf struct {
-		DataRoot string `json:"data-root"`
-		Graph    string `json:"graph"` // before Docker 17.05
-	}
-	err := f.eyes.readJSON(f.path("/etc/docker/daemon.json"), maxObject, &conf)
-	for _, root := range []string{cmp.Or(conf.DataRoot, conf.Graph, "/var/lib/docker"), "/var/snap/docker/common/var-lib-docker"} {
-		f.addDocker(root)
-		names, err := f.eyes.listIDs(f.path(root))
-		f.note(err, f.path(root))
-		for _, name := range names {
-			if remapped.MatchString(name) {
-				f.addDocker(filepath.Join(root, name))
-			}
-		}
-	}
-	return unlessMissing(err)
-}
-
-// addDocker adds a store of Docker's with the containerd that it may use: its own,
-// or that of the system.
-func (f *finder) addDocker(root string) {
-	own := f.path(root, "containerd/daemon")
-	f.add(Docker(f.path(root), own, f.path("/var/lib/containerd")))
-	f.add(Containerd(own, f.path("/run/docker/containerd/daemon")))
-}
-
-func (f *finder) containerd() error {
-	conf, err := f.conf("/etc/containerd/config.toml")
-	last := func(key, without string) string {
-		if values := conf[key]; len(values) > 0 {
-			return values[len(values)-1]
-		}
-		return without
-	}
-	for _, dirs := range [][2]string{
-		{last(".root", "/var/lib/containerd"), last(".state", "/run/containerd")},
-		{"/var/lib/rancher/k3s/agent/containerd", "/run/k3s/containerd"},
-		{"/var/lib/rancher/rke2/agent/containerd", "/run/k3s/containerd"},
-		{"/var/lib/k0s/containerd", "/run/k0s/containerd"},
-		{"/var/snap/microk8s/common/var/lib/containerd", "/var/snap/microk8s/common/run/containerd"},
-	} {
-		f.add(Containerd(f.path(dirs[0]), f.path(dirs[1])))
-	}
-	return unlessMissing(err)
-}
-
-func (f *finder) isulad() error {
-	var conf struct {
-		Graph string `json:"graph"`
-	}
-	err := f.eyes.readJSON(f.path("/etc/isulad/daemon.json"), maxObject, &conf)
-	f.add(ISulad(f.path(cmp.Or(conf.Graph, "/var/lib/isulad"))))
-	return unlessMissing(err)
-}
-
-func (f *finder) storage() error {
-	conf, err := f.conf("/etc/containers/storage.conf")
-	if errors.Is(err, fs.ErrNotExist) {
-		conf, err = f.conf("/usr/share/containers/storage.conf")
-	}
-	f.addStorage(conf, func(s string) string { return s }, "/var/lib/containers/storage", "/run/containers/storage")
-	return unlessMissing(err)
-}
-
-// conf reads a storage.conf.
-func (f *finder) conf(path string) (map[string][]string, error) {
-	data, err := f.eyes.readFile(f.path(path), maxObject)
-	return parseConf(string(data)), err
-}
-
-// addStorage adds the store of a storage.conf; graphRoot and runRoot are the
-// defaults.
-func (f *finder) addStorage(conf map[string][]string, expand func(string) string, graphRoot, runRoot string) {
-	last := func(key string) string {
-		values := conf[key]
-		if len(values) == 0 {
-			return ""
-		}
-		return expand(values[len(values)-1])
-	}
-	s := ContainersStorage(
-		f.path(cmp.Or(last("storage.graphroot"), graphRoot)),
-		f.path(cmp.Or(last("storage.runroot"), runRoot)))
-	for _, dir := range slices.Concat(conf["storage.imagestore"], conf["storage.options.additionalimagestores"]) {
-		if dir != "" {
-			s.ImageStores = append(s.ImageStores, f.path(expand(dir)))
-		}
-	}
-	s.MountOptions = cmp.Or(last("storage.options.overlay.mountopt"), last("storage.options.mountopt"))
-	f.add(s)
 }
 
 func unlessMissing(err error) error {

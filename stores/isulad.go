@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -16,6 +17,8 @@ type isuladContainer struct {
 	Names []string `json:"names"`
 	Image string   `json:"image"`
 	Layer string   `json:"layer"`
+
+	Created time.Time `json:"created"`
 }
 
 // isuladConfig is what is read of the engine's config.v2.json.
@@ -69,6 +72,7 @@ func fillISulad(ctx context.Context, s Store, d *layered, c *Container) error {
 		return fmt.Errorf("read container %s: its container.json is that of %q: mend the store", c.ID, short(config.ID))
 	}
 	c.setNames(config.Names)
+	c.Created = config.Created
 	c.Image, c.ImageID = config.Image, config.Image
 	own := config.Layer
 	if own == "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -47,6 +48,7 @@ func TestISulad(t *testing.T) {
 	got := all[id("a")]
 	got.Stack.Features = diff.Features{} // the kernel's
 	want := Container{
+		Created: time.Date(2020, 4, 29, 7, 34, 27, 0, time.UTC),
 		Runtime: RuntimeISulad, ID: id("a"), Name: "web", Names: []string{"web"}, Image: "busybox:latest", ImageID: id("9"), State: Exited,
 		Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{over("1"), over("2")}, Upper: over("a"), Work: filepath.Join(root, "storage/overlay", id("a"), "work")},
 		RW:    Layer{ID: id("a"), Dir: over("a"), Size: -1},

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -72,11 +74,31 @@ func newLayered(m mounter, homes []string, record func(id string) (layerRecord, 
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 				continue
 			}
+			if err == nil {
+				l.Below, err = m.below(l.Dir)
+			}
 			return l, r.Parent, cmp.Or(err, m.checkComposefs(home, id))
 		}
 		return Layer{}, "", pathError(&fs.PathError{Op: "find the layer", Err: fs.ErrNotExist}, r.layer(homes[0]).Dir)
 	}
 	return &layered{mounter: m, home: homes[0], record: record, images: m.newChains(read)}
+}
+
+// below returns the directories diff1, diff2… beside a layer's diff: when containers/storage gives
+// the files of a layer to other ids, it copies them up into a new one (drivers/overlay,
+// UpdateLayerIDMap, get).
+func (m mounter) below(dir string) (list []string, err error) {
+	for n := 1; n <= maxDepth; n++ {
+		path := dir + strconv.Itoa(n)
+		switch err := m.eyes.layerDir(path); {
+		case errors.Is(err, fs.ErrNotExist):
+			return list, nil
+		case err != nil:
+			return nil, err
+		}
+		list = append(list, path)
+	}
+	return nil, fmt.Errorf("find the layer %s: it has more than %d directories: the store is damaged", diff.QuotePath(dir), maxDepth)
 }
 
 // checkComposefs returns an error if the layer's names are in an image file:
@@ -97,6 +119,10 @@ func (d *layered) fill(ctx context.Context, c *Container, own string) error {
 	if err := d.eyes.layerDir(rw.Dir); err != nil {
 		return err
 	}
+	var err error
+	if rw.Below, err = d.below(rw.Dir); err != nil {
+		return err
+	}
 	c.RW = rw
 	r, err := d.record(own)
 	if err != nil {
@@ -108,8 +134,8 @@ func (d *layered) fill(ctx context.Context, c *Container, own string) error {
 	if c.Layers, err = d.images.of(ctx, r.Parent); err != nil {
 		return err
 	}
-	lower := dirs(c.Layers)
-	if lower == nil { // made from nothing; the overlay needs a lower layer
+	lower := append(slices.Clone(rw.Below), dirs(c.Layers)...)
+	if len(lower) == 0 { // made from nothing; the overlay needs a lower layer
 		lower = []string{filepath.Join(dir, "empty")}
 	}
 	c.Stack = d.stack(rw.Dir, lower)

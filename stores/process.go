@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +39,9 @@ func (c *Container) setProcess(pid int, state State, m mounter) {
 		return
 	}
 	c.PID, c.State = pid, state
+	if state == Running && p.frozen(m.eyes.node) {
+		c.State = Paused
+	}
 	if ids, err := mountutil.ProcessIDs(pid); err == nil && !ids.IsZero() {
 		c.Stack.Container = ids
 	}
@@ -105,7 +109,67 @@ func (c *Container) runs(table string, defaults mountutil.Defaults) bool {
 // the store all the same: that of --rootfs.
 func (c *Container) owns(p *process) bool {
 	groups, err := p.read("cgroup")
-	return err == nil && len(c.ID) >= 12 && strings.Contains(string(groups), c.ID)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(groups)) {
+		path := strings.TrimSuffix(line, "\n")
+		if c.ID != "" && strings.HasSuffix(path, "/"+c.ID) || len(c.ID) >= 12 && strings.Contains(path, c.ID) {
+			return true
+		}
+	}
+	return false
+}
+
+// OwnsProcess reports whether PID is a process in a control group that is named by the
+// container's id, so that its mounts are the container's, whatever the store says.
+func (c *Container) OwnsProcess() bool {
+	if c.PID <= 0 {
+		return false
+	}
+	p, err := openProcess(c.PID)
+	if err != nil {
+		return false
+	}
+	defer p.close()
+	return c.owns(p)
+}
+
+// frozen reports whether the process's control group is frozen: that is how all runtimes
+// pause a container. The hierarchies are mounted below node, or else here; the format is in
+// cgroups(7).
+func (p *process) frozen(node string) bool {
+	groups, err := p.read("cgroup")
+	if err != nil {
+		return false
+	}
+	return frozenIn(node, string(groups)) || node != "/" && frozenIn("/", string(groups))
+}
+
+func frozenIn(node, groups string) bool {
+	for line := range strings.Lines(groups) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		for _, at := range []struct {
+			of               bool
+			dir, file, state string
+		}{
+			{f[0] == "0", "", "cgroup.freeze", "1"},
+			{f[0] == "0", "unified", "cgroup.freeze", "1"},
+			{slices.Contains(strings.Split(f[1], ","), "freezer"), f[1], "freezer.state", "FROZEN"},
+		} {
+			if !at.of {
+				continue
+			}
+			state, err := eyesOf(node).readWord(filepath.Join(node, "sys/fs/cgroup", at.dir, filepath.Join("/", f[2]), at.file))
+			if err == nil && state == at.state {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // layerName returns the name of the directory that has an upper directory: the

@@ -4,10 +4,13 @@ package stores
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/mountutil"
+	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
 const hostRoot = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
@@ -45,6 +48,53 @@ func TestSetProcess(t *testing.T) {
 		c := Container{RW: Layer{Dir: "/srv/x/diff"}}
 		if c.setProcess(pid, Running, mounter{}); c.State != want || c.PID != 0 {
 			t.Errorf("process %d: state %q, pid %d; want %q", pid, c.State, c.PID, want)
+		}
+	}
+}
+
+// The freezer says that a container is paused, in both versions of control groups; a process
+// is a container's if its group is named by the id.
+func TestFrozen(t *testing.T) {
+	p, err := openProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	groups, err := p.read("cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := t.TempDir()
+	for line := range strings.Lines(string(groups)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		at := map[string]string{"0": "sys/fs/cgroup" + f[2] + "/cgroup.freeze"}[f[0]]
+		if f[1] == "freezer" {
+			at = "sys/fs/cgroup/freezer" + f[2] + "/freezer.state"
+		}
+		if at == "" {
+			continue
+		}
+		for _, state := range []struct {
+			word   string
+			frozen bool
+		}{{"0\n", false}, {"THAWED\n", false}, {map[bool]string{true: "1\n", false: "FROZEN\n"}[f[0] == "0"], true}} {
+			testenv.Tree(t, node, dir(filepath.Dir(at)))
+			write(t, state.word, node, at)
+			if got := p.frozen(node); got != state.frozen {
+				t.Errorf("%s has %q: frozen %v", at, state.word, got)
+			}
+		}
+		remove(t, node, "sys")
+	}
+	if p.frozen(node) {
+		t.Error("frozen without control groups")
+	}
+	for _, c := range []struct {
+		id   string
+		want bool
+	}{{"", false}, {"no-such-container", false}} {
+		if got := (&Container{ID: c.id, PID: os.Getpid()}).OwnsProcess(); got != c.want {
+			t.Errorf("%q owns this process: %v", c.id, got)
 		}
 	}
 }

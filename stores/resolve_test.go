@@ -6,8 +6,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
@@ -97,5 +102,88 @@ func TestResolve_Owners(t *testing.T) {
 	_, err := Resolve(t.Context(), []Store{store(1000, "web"), store(1001, "web")}, "web")
 	if err == nil || !strings.Contains(err.Error(), "podman@") || !strings.Contains(err.Error(), ": 2 have that name") {
 		t.Errorf("two users' containers: %v", err)
+	}
+}
+
+// podTree is containerd's store with pods: each line is an id, a pod, a container, an attempt and
+// when it was made.
+func podTree(t *testing.T, lines ...string) Store {
+	t.Helper()
+	root := t.TempDir()
+	for i, line := range lines {
+		f := strings.Fields(line)
+		at := func(path ...string) []string {
+			return append([]string{"v1", "k8s.io", "containers", f[0]}, path...)
+		}
+		minute, err := strconv.Atoi(f[4])
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := time.Date(2026, 1, 2, 3, minute, 0, 0, time.UTC).MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		putSnapshots(t, root, "k8s.io", "overlayfs", snapshot{uint64(10 * (i + 1)), digest("1"), "", 5000}, snapshot{uint64(10*(i+1) + 1), f[0], digest("1"), 0})
+		updateBolt(t, filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db"), func(tx *bbolt.Tx) {
+			put(t, tx, []byte(f[0]), at("snapshotKey")...)
+			put(t, tx, []byte("nginx:1"), at("image")...)
+			put(t, tx, made, at("createdat")...)
+			put(t, tx, []byte("prod"), at("labels", "io.kubernetes.pod.namespace")...)
+			put(t, tx, []byte(f[1]), at("labels", "io.kubernetes.pod.name")...)
+			if f[2] != "-" {
+				put(t, tx, []byte(f[2]), at("labels", "io.kubernetes.container.name")...)
+			}
+			put(t, tx, []byte(`{"Metadata":{"Config":{"metadata":{"attempt":`+f[3]+`}}}}`), at("extensions", "io.cri-containerd.container.metadata")...)
+		})
+	}
+	return Containerd(root, "")
+}
+
+// The container of a pod that was started again, by the names that people know.
+func TestResolve_pods(t *testing.T) {
+	store := podTree(t, "aa1 web-0 - 0 1", "aa2 web-0 nginx 0 2", "aa3 web-0 nginx 1 3", "bb1 two - 0 1", "bb2 two app 0 2", "bb3 two sidecar 0 2", "cc1 tie app 0 5", "cc2 tie app 0 5")
+	for name, want := range map[string]string{
+		"web-0": "aa3", "prod/web-0": "aa3", "web-0/nginx": "aa3", "prod/web-0/nginx": "aa3", "/prod/web-0/nginx": "aa3", "k8s.io:web-0": "aa3",
+		"prod/web-0/(sandbox)": "aa1", "aa2": "aa2", "two/app": "bb2", "two": "", "prod/two": "", "aa": "", "tie": "", "nginx:1": "", "nowhere/web-0": "-",
+	} {
+		c, err := Resolve(t.Context(), []Store{store}, name)
+		switch {
+		case want == "-":
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %s, %v", name, c.ID, err)
+			}
+		case want == "" && (err == nil || errors.Is(err, fs.ErrNotExist)), want != "" && (err != nil || c.ID != want):
+			t.Errorf("%s: %s, %v; want %q", name, c.ID, err, want)
+		}
+	}
+	_, err := Resolve(t.Context(), []Store{store}, "two")
+	for _, words := range []string{"k8s.io:bb2 (prod/two/app, ", "attempt 0, ", "made 2026-01-02 03:02:00)"} {
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%v does not say %q", err, words)
+		}
+	}
+}
+
+func TestPreferred(t *testing.T) {
+	made := func(minute int) time.Time { return time.Date(2026, 1, 2, 3, minute, 0, 0, time.UTC) }
+	web := func(id string, r Runtime, s State, minute int) Container {
+		return Container{ID: id, Name: "web", Runtime: r, State: s, Created: made(minute)}
+	}
+	for _, c := range []struct {
+		why  string
+		list []Container
+		want string
+	}{
+		{"one runs", []Container{web("a", RuntimeDocker, Exited, 9), web("b", RuntimePodman, Running, 1)}, "b"},
+		{"one is paused", []Container{web("a", RuntimeDocker, Exited, 9), web("b", RuntimeDocker, Paused, 1)}, "b"},
+		{"two run", []Container{web("a", RuntimeDocker, Running, 1), web("b", RuntimePodman, Running, 2)}, ""},
+		{"the newest", []Container{web("a", RuntimeDocker, Exited, 1), web("b", RuntimeDocker, Created, 3), web("c", RuntimeDocker, Exited, 2)}, "b"},
+		{"of two runtimes", []Container{web("a", RuntimeDocker, Exited, 1), web("b", RuntimePodman, Exited, 3)}, ""},
+		{"as old", []Container{web("a", RuntimeDocker, Exited, 3), web("b", RuntimeDocker, Exited, 3)}, ""},
+	} {
+		got := preferred(c.list)
+		if one := len(got) == 1; one != (c.want != "") || one && got[0].ID != c.want {
+			t.Errorf("%s: %d, the first %s; want %q", c.why, len(got), got[0].ID, c.want)
+		}
 	}
 }

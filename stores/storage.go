@@ -9,17 +9,19 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
 
 // containerRecord is an entry of containers.json.
 type containerRecord struct {
-	ID       string   `json:"id"`
-	Names    []string `json:"names"`
-	Image    string   `json:"image"`
-	Layer    string   `json:"layer"`
-	Metadata string   `json:"metadata"` // JSON once more
+	ID       string    `json:"id"`
+	Names    []string  `json:"names"`
+	Image    string    `json:"image"`
+	Layer    string    `json:"layer"`
+	Metadata string    `json:"metadata"` // JSON once more
+	Created  time.Time `json:"created"`
 	idRanges
 }
 
@@ -31,6 +33,8 @@ type storageMetadata struct {
 	Name      string `json:"name"`
 	Container string `json:"metadata-name"`
 	Namespace string `json:"namespace"`
+	Attempt   uint32 `json:"attempt"`
+	CreatedAt int64  `json:"created-at"`
 }
 
 // storage reads containers/storage with the overlay driver:
@@ -57,6 +61,9 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 	layers, err := readLayers(ctx, s)
 	if err != nil {
 		return nil, err
+	}
+	if s.driver() != "overlay" {
+		return withoutOverlay(s, records, bad), nil
 	}
 	flag, _ := s.eyes.readWord(filepath.Join(s.Root, "overlay", ".has-mount-program"))
 	fuse := flag == "true"
@@ -85,10 +92,12 @@ func storageContainers(ctx context.Context, s Store) ([]Container, error) {
 	return list, nil
 }
 
-func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) error {
+// describe fills in what the store says of a container, but for its layers and process.
+func (s Store) describe(c *Container, r containerRecord) {
 	var meta storageMetadata
 	_ = json.Unmarshal([]byte(r.Metadata), &meta) // the library's other users write what they like
-	c.Runtime = d.runtime(r.ID, meta)
+	c.Runtime = s.runtime(r.ID, meta)
+	c.Created = r.Created
 	c.setNames(r.Names)
 	if len(c.Names) == 0 && meta.Name != "" {
 		c.setNames([]string{meta.Name})
@@ -98,8 +107,16 @@ func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) err
 		c.Image = c.ImageID
 	}
 	if meta.PodName != "" && meta.Namespace != "" && meta.Container != "" {
-		c.addName(meta.Namespace + "/" + meta.PodName + "/" + meta.Container)
+		pod := Pod{Namespace: meta.Namespace, Name: meta.PodName, Container: meta.Container, Attempt: meta.Attempt}
+		if c.Pod == (Pod{}) { // else its name says it
+			c.Pod = pod
+		}
+		c.addName(pod.String())
 	}
+}
+
+func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) error {
+	d.Store.describe(c, r)
 	err := d.layered.fill(ctx, c, r.Layer)
 	if d.RunRoot != "" && d.Store.eyes.isDir(filepath.Join(d.RunRoot, "overlay-containers", c.ID)) {
 		c.State = Stopped // unless there is a pidfile; a machine that went down has no such directory
@@ -141,7 +158,9 @@ func (d *storage) owners(c *Container, r containerRecord) error {
 	for _, l := range c.Layers {
 		switch own := l.IDs; {
 		case own.IsZero():
-			c.Stack.Owners[l.Dir] = ids
+			for _, dir := range dirs([]Layer{l}) {
+				c.Stack.Owners[dir] = ids
+			}
 		case !own.Equal(ids):
 			return &diff.UnsupportedError{
 				Op:     "find the owners in the layer " + diff.QuotePath(l.Dir),
@@ -161,16 +180,32 @@ func (d *storage) userIDs() (diff.IDMap, error) {
 	return subIDs(d.Node, d.uid, d.gid)
 }
 
-// runtime tells whose container it is: only CRI-O's belong to pods of
-// Kubernetes, and Buildah keeps a file beside each of its own.
-func (d *storage) runtime(id string, meta storageMetadata) Runtime {
-	if meta.PodID != "" {
+// runtime tells whose container it is: only CRI-O's belong to pods of Kubernetes, and
+// Podman writes metadata (libpod, RuntimeContainerMetadata), which Buildah does not. Buildah
+// keeps a file beside each of its own, and beside one of Podman's that was committed.
+func (s Store) runtime(id string, meta storageMetadata) Runtime {
+	switch {
+	case meta.PodID != "":
 		return RuntimeCRIO
-	}
-	if d.Store.eyes.exists(filepath.Join(d.Root, "overlay-containers", id, "userdata", "buildah.json")) {
+	case meta.Name == "" && meta.CreatedAt == 0 && s.eyes.exists(filepath.Join(s.Root, s.driver()+"-containers", id, "userdata", "buildah.json")):
 		return RuntimeBuildah
 	}
 	return RuntimePodman
+}
+
+// withoutOverlay lists the containers of a driver that makes no overlays: vfs.
+func withoutOverlay(s Store, records []containerRecord, list []Container) []Container {
+	for _, r := range records {
+		c := Container{ID: r.ID}
+		s.describe(&c, r)
+		c.Err = &diff.UnsupportedError{
+			Op: "find the layers of container " + diff.QuotePath(c.Name),
+			Reason: fmt.Sprintf("the storage driver %s keeps each layer as a whole tree, no overlay: compare two of %s, --old that of the image, --new that of the container",
+				s.driver(), diff.QuotePath(filepath.Join(s.Root, s.driver(), "dir"))),
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 // pid returns the process that Podman or CRI-O wrote down, 0 if there is none.
@@ -233,9 +268,9 @@ func readList(e eyes, path string, use func(i int, entry json.RawMessage)) error
 // readContainers returns the containers of the store, and apart those of which
 // the entry can't be used.
 func readContainers(ctx context.Context, s Store) (records []containerRecord, bad []Container, err error) {
-	paths := []string{filepath.Join(s.Root, "overlay-containers", "containers.json")}
+	paths := []string{filepath.Join(s.Root, s.driver()+"-containers", "containers.json")}
 	for _, dir := range s.volatile() {
-		paths = append(paths, filepath.Join(dir, "overlay-containers", "volatile-containers.json"))
+		paths = append(paths, filepath.Join(dir, s.driver()+"-containers", "volatile-containers.json"))
 	}
 	seen, many := map[string]bool{}, false
 	for _, path := range paths {

@@ -4,11 +4,13 @@ package stores
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,19 +70,20 @@ func TestContainersStorage(t *testing.T) {
 		{ID: id("1"), DiffID: digest("1"), Dir: over("1"), Size: 1000},
 		{ID: id("2"), DiffID: digest("2"), Dir: over("2"), Size: 200},
 	}
+	made := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	want := map[string]Container{
 		id("a"): {
-			Runtime: RuntimePodman, ID: id("a"), Name: "web", Names: []string{"web"},
+			Created: made, Runtime: RuntimePodman, ID: id("a"), Name: "web", Names: []string{"web"},
 			Image: "localhost/busybox:latest", ImageID: id("9"), RW: Layer{ID: id("7"), Dir: over("7"), Size: -1}, Layers: layers,
 			Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{over("1"), over("2")}, Upper: over("7"), Work: filepath.Join(root, "overlay", id("7"), "work")},
 		},
 		id("b"): {
-			Runtime: RuntimeCRIO, ID: id("b"), Name: "k8s_app_pod-1_prod_uid-1_0", Names: []string{"k8s_app_pod-1_prod_uid-1_0", "prod/pod-1/app"},
+			Created: made, Pod: Pod{Namespace: "prod", Name: "pod-1", Container: "app"}, Runtime: RuntimeCRIO, ID: id("b"), Name: "k8s_app_pod-1_prod_uid-1_0", Names: []string{"k8s_app_pod-1_prod_uid-1_0", "prod/pod-1/app"},
 			Image: "registry.k8s.io/app:1", ImageID: id("9"), RW: Layer{ID: id("8"), Dir: over("8"), Size: -1}, Layers: layers,
 			Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{over("1"), over("2")}, Upper: over("8"), Work: filepath.Join(root, "overlay", id("8"), "work")},
 		},
 		id("c"): {
-			Runtime: RuntimeBuildah, ID: id("c"), Name: "working-container", Names: []string{"working-container"},
+			Created: made, Runtime: RuntimeBuildah, ID: id("c"), Name: "working-container", Names: []string{"working-container"},
 			Image: id("9"), ImageID: id("9"), RW: Layer{ID: id("6"), Dir: over("6"), Size: -1},
 			Stack: diff.Stack{Owners: map[string]diff.IDMap{}, Lower: []string{filepath.Join(root, "overlay", id("6"), "empty")}, Upper: over("6"), Work: filepath.Join(root, "overlay", id("6"), "work")},
 		},
@@ -257,4 +260,42 @@ func FuzzLayersJSON(f *testing.F) {
 			}
 		}
 	})
+}
+
+// podman commit is Buildah's code, which leaves its file beside Podman's container.
+func TestContainersStorage_committed(t *testing.T) {
+	root := storageTree(t)
+	testenv.Tree(t, root, file("overlay-containers/"+id("a")+"/userdata/buildah.json", "{}"))
+	all := list(t, ContainersStorage(root, ""))
+	if a, c := all[id("a")].Runtime, all[id("c")].Runtime; a != RuntimePodman || c != RuntimeBuildah {
+		t.Errorf("Podman's is %s's, Buildah's is %s's", a, c)
+	}
+}
+
+// A driver that makes no overlays: the containers are listed, with what can be known.
+func TestContainersStorage_vfs(t *testing.T) {
+	root := t.TempDir()
+	store := filepath.Join(root, "var/lib/containers/storage")
+	testenv.Tree(t, store, file("vfs-containers/containers.json", "[%s]", storageContainer("a", "web", id("7"), fmt.Sprintf(podmanMetadata, id("9")))))
+	found, err := Find(t.Context(), root)
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	c := list(t, found[0])[id("a")]
+	if c.Runtime != RuntimePodman || c.Name != "web" || c.Image != "localhost/busybox:latest" || !errors.As(c.Err, new(*diff.UnsupportedError)) ||
+		!strings.Contains(c.Err.Error(), "vfs") {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A layer that was copied for other ids has several directories.
+func TestContainersStorage_copied(t *testing.T) {
+	root := storageTree(t)
+	over := func(digit, name string) string { return filepath.Join(root, "overlay", id(digit), name) }
+	testenv.Tree(t, root, dir("overlay/"+id("7")+"/diff1"), dir("overlay/"+id("1")+"/diff1"), dir("overlay/"+id("1")+"/diff2"), dir("overlay/"+id("2")+"/diff2"))
+	c := list(t, ContainersStorage(root, ""))[id("a")]
+	want := []string{over("7", "diff1"), over("1", "diff"), over("1", "diff1"), over("1", "diff2"), over("2", "diff")}
+	if d := cmp.Diff(want, c.Stack.Lower); d != "" || c.Err != nil || c.Stack.Upper != over("7", "diff") {
+		t.Errorf("%v (-want +got):\n%s", c.Err, d)
+	}
 }

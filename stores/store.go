@@ -3,6 +3,7 @@
 package stores
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -59,6 +60,12 @@ type Store struct {
 	// (imagestore and additionalimagestores in storage.conf); for Docker, the roots
 	// of the containerd that may keep all its layers.
 	ImageStores []string
+	// Snapshotters are directories in which snapshotters of containerd keep their
+	// snapshots, by the snapshotter's name, if not below containerd's root: those of
+	// root_path and of proxy plugins. Those of "" may be any snapshotter's.
+	Snapshotters map[string][]string
+	// Driver is that of containers/storage: "vfs"; "" is overlay.
+	Driver string
 	// MountOptions are the options with which overlays are mounted beside those
 	// for the layers ("nodev,metacopy=on": mountopt in storage.conf). They matter
 	// for containers that do not run.
@@ -69,6 +76,9 @@ type Store struct {
 
 	eyes *eyes // nil: not looked at yet
 }
+
+// driver returns the driver's name.
+func (s Store) driver() string { return cmp.Or(s.Driver, "overlay") }
 
 // Docker returns the store of a Docker daemon with that data-root. With its
 // containerd image store, layers are in the store of a containerd, whose possible

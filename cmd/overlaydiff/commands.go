@@ -251,7 +251,7 @@ else; --upper DIR is enough to name it.`,
 			if err != nil {
 				return err
 			}
-			u.Bytes = rule.Rw(u)
+			u.Bytes = rule.For(f.container).Rw(u)
 			proof := proofJSON{}
 			if s.Mountpoint != "" {
 				proven := s.Proven() && lower == nil

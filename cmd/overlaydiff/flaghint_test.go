@@ -26,7 +26,7 @@ func TestMessage(t *testing.T) {
 		{&diff.SettingError{Setting: diff.SettingTempDir, Err: errors.New("name one")}, "name one (--tmp)"},
 		{&mountutil.OwnersError{}, "(--layer-map)"},
 		{&layer.ReservedError{Path: "/.wh.x"}, "leave it out (--skip-reserved)"},
-		{&stores.UnknownError{Name: "x", Stores: 2}, "the beginning of an id, that overlaydiff ps shows"},
+		{&stores.UnknownError{Name: "x", Among: "the 2 stores of containers"}, "the beginning of an id, that overlaydiff ps shows"},
 		{errors.New("another"), "another"},
 	} {
 		if got := message(test.err); !strings.Contains(got, test.want) || strings.Contains(test.err.Error(), "--") {

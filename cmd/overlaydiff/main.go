@@ -33,7 +33,7 @@ const (
 
 func main() {
 	features.Main()
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(commandLine(os.Args), os.Stdout, os.Stderr))
 }
 
 // run executes one command line and returns the exit status. A signal cancels
@@ -42,6 +42,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := interruptible(stderr)
 	defer stop()
 	cmd := newCommand()
+	if len(args) > 0 && args[0] == metadataName { // else help gives its name room
+		cmd.AddCommand(pluginCommand())
+	}
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strings"
@@ -13,7 +14,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 const (
@@ -40,9 +43,13 @@ func newScan(found []node.Measured, start time.Time, failed, left int) (*scan, e
 	node.SortByOwner(found)
 	var shown []node.Measured
 	var labels [][]*dto.LabelPair
-	seen, size := map[string]bool{}, 0
+	seen, size, unsupported := map[string]bool{}, 0, 0
 	for _, m := range found {
-		if m.Err != nil {
+		switch {
+		case errors.Is(m.Err, diff.ErrUnsupported): // that is how the container is made
+			unsupported++
+			continue
+		case m.Err != nil:
 			failed++
 			continue
 		}
@@ -77,6 +84,7 @@ func newScan(found []node.Measured, start time.Time, failed, left int) (*scan, e
 		{"timestamp_seconds", "When the containers were measured.", float64(s.at.UnixMilli()) / 1000},
 		{"duration_seconds", "How long that took.", s.at.Sub(start).Seconds()},
 		{"failed", "Containers and stores that could not be measured.", float64(failed)},
+		{"unsupported", "Containers whose layers no overlay is made of.", float64(unsupported)},
 		{"left_out", "Containers that are not shown because there are too many.", float64(left)},
 	} {
 		family := gauge("overlaydiff_scan_"+one.name, one.help)
@@ -120,12 +128,16 @@ func write(text *bytes.Buffer, family *dto.MetricFamily) error {
 // labelsOf returns the labels of a container, and one word for all of them. What is in
 // a user's store is named so that it is never taken for root's.
 func labelsOf(m node.Measured) (pairs []*dto.LabelPair, key string) {
-	id, name, owner := m.ID, m.Name, m.Owner.String()
+	id, name, owner, pod := m.ID, m.Name, m.Owner.String(), m.Pod
 	if m.Owner.UID != 0 {
 		id, name = owner+"/"+id, owner+"/"+name
+		if pod != (stores.Pod{}) {
+			pod.Namespace, pod.Name, pod.Container = owner+"/"+pod.Namespace, owner+"/"+pod.Name, owner+"/"+pod.Container
+		}
 	}
 	for _, l := range []struct{ name, value string }{
-		{"id", id}, {"image", m.Image}, {"name", name}, {"namespace", m.Namespace}, {"owner", owner}, {"runtime", string(m.Runtime)},
+		{"container", pod.Container}, {"container_namespace", m.Namespace}, {"id", id}, {"image", m.Image}, {"k8s_namespace", pod.Namespace}, {"name", name},
+		{"owner", owner}, {"pod", pod.Name}, {"runtime", string(m.Runtime)}, {"state", string(m.State)},
 	} {
 		value := labelValue(l.value)
 		pairs = append(pairs, &dto.LabelPair{Name: &l.name, Value: &value})

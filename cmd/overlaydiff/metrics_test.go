@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
@@ -65,9 +66,9 @@ func TestScan_Words(t *testing.T) {
 func TestScan_Owners(t *testing.T) {
 	text := scanned(t, measured(1000, "c1", "db", 10), measured(0, "c1", "db", 30), measured(1001, "c1", "db", 20), measured(1000, "c1", "db", 11))
 	for _, want := range []string{
-		`overlaydiff_container_size_rw_bytes{id="c1",image="i",name="db",namespace="",owner="root",runtime="podman"} 30`,
-		`overlaydiff_container_size_rw_bytes{id="u1000/c1",image="i",name="u1000/db",namespace="",owner="u1000",runtime="podman"} 10`,
-		`overlaydiff_container_size_rw_bytes{id="u1001/c1",image="i",name="u1001/db",namespace="",owner="u1001",runtime="podman"} 20`,
+		`overlaydiff_container_size_rw_bytes{container="",container_namespace="",id="c1",image="i",k8s_namespace="",name="db",owner="root",pod="",runtime="podman",state=""} 30`,
+		`overlaydiff_container_size_rw_bytes{container="",container_namespace="",id="u1000/c1",image="i",k8s_namespace="",name="u1000/db",owner="u1000",pod="",runtime="podman",state=""} 10`,
+		`overlaydiff_container_size_rw_bytes{container="",container_namespace="",id="u1001/c1",image="i",k8s_namespace="",name="u1001/db",owner="u1001",pod="",runtime="podman",state=""} 20`,
 		`overlaydiff_scan_failed 1`, `overlaydiff_scan_left_out 0`,
 	} {
 		if !strings.Contains(text, want+"\n") {
@@ -76,6 +77,25 @@ func TestScan_Owners(t *testing.T) {
 	}
 	if n := strings.Count(text, "_size_rw_bytes{"); n != 3 {
 		t.Errorf("%d containers", n)
+	}
+}
+
+// A container of a pod has the labels by which Kubernetes knows it, and containerd's namespace
+// besides; a user's pod is none of root's. What makes no overlay has not failed.
+func TestScan_Pods(t *testing.T) {
+	pod := stores.Pod{Namespace: "prod", Name: "web-0", Container: "nginx", Attempt: 1}
+	root, user, native := measured(0, "c1", "prod/web-0/nginx", 30), measured(1000, "c2", "prod/web-0/nginx", 10), measured(0, "c3", "n", 0)
+	root.Pod, root.Namespace, root.State, user.Pod = pod, "k8s.io", stores.Running, pod
+	native.Err = &diff.UnsupportedError{Op: "find the layers", Reason: "there are none"}
+	text := scanned(t, root, user, native)
+	for _, want := range []string{
+		`_size_rw_bytes{container="nginx",container_namespace="k8s.io",id="c1",image="i",k8s_namespace="prod",name="prod/web-0/nginx",owner="root",pod="web-0",runtime="podman",state="running"} 30`,
+		`_size_rw_bytes{container="u1000/nginx",container_namespace="",id="u1000/c2",image="i",k8s_namespace="u1000/prod",name="u1000/prod/web-0/nginx",owner="u1000",pod="u1000/web-0",runtime="podman",state=""} 10`,
+		`overlaydiff_scan_failed 0`, `overlaydiff_scan_unsupported 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no %s in\n%s", want, text)
+		}
 	}
 }
 
@@ -92,7 +112,7 @@ func TestScan_Bounds(t *testing.T) {
 	if len(text) > maxAnswer+1<<20 {
 		t.Errorf("%d bytes", len(text))
 	}
-	if !strings.Contains(text, `owner="root",runtime="podman"} 7`) {
+	if !strings.Contains(text, `owner="root",pod="",runtime="podman",state=""} 7`) {
 		t.Error("root's container is left out")
 	}
 	shown := strings.Count(text, "_size_rw_bytes{")

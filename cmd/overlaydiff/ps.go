@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -14,9 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // nodeFlags are the flags of commands that are about all containers.
@@ -62,50 +63,96 @@ func checkRoot(root string) error {
 	return nil
 }
 
+// psFlags are the flags of ps.
+type psFlags struct {
+	nodeFlags
+	json, quiet, whole, all, total bool
+	watch                          time.Duration
+	top                            int
+	sort, by, units, format        string
+	filters                        []string
+}
+
 func psCommand() *cobra.Command {
-	var f nodeFlags
-	var asJSON bool
-	var watch time.Duration
-	var top int
+	var f psFlags
 	cmd := &cobra.Command{
-		Use:   "ps [flags] [--top N STACK]",
+		Use:   "ps [flags] [NAME]...",
 		Short: "Every container and overlay of this machine, the biggest first",
 		Long: `ps lists the containers of Docker, containerd (Kubernetes, nerdctl), Podman,
 Buildah, CRI-O and iSulad, running or not, and what other overlays are mounted.
-It reads how they keep them on disk and asks no daemon.
+It reads how they keep them on disk and asks no daemon. With NAMEs, it lists those.
 
-  OWNER    whose store has it: what a user's store says is that user's word
-  SIZE     what the writable layer holds (SizeRw)
-  ROOTFS   that and the layers of the image (SizeRootFs)
-  INODES   how many the writable layer has, directories included
-  SAVABLE  files in it that have the content of the image's: they were copied
-           up to change their metadata, or nothing. By size and time; not read
+  RUNTIME    podman@alice: the user alice's store has it, and says what it is
+  NAMESPACE  containerd's
+  SIZE       what the writable layer holds (SizeRw)
+  ROOTFS     that and the layers of the image (SizeRootFs); of containerd's
+             snapshots the allocated bytes
+  INODES     how many the writable layer has, directories included
+  SAVABLE    files in it that have the content of the image's: they were copied
+             up to change their metadata, or nothing. By size and time; not read
+
+--format takes a Go template: {{.ID}}, .Name, .Names, .Runtime, .Owner, .Namespace,
+.Pod, .State, .Age, .Size, .RootFS, .Inodes, .Savable, .Image, .PID, .Upper, and
+{{json .}}; with "table " before it, aligned and with a header.
 
 With --top, it lists the biggest files and directories of one writable layer.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			rule, err := f.rule()
-			switch {
-			case err != nil:
-				return err
-			case cmd.Flags().Changed("top"):
-				return f.printTop(cmd, args, top, asJSON)
-			case len(args) > 0:
-				return usagef("unknown argument %s: ps lists all containers; --top N %[1]s looks into one", diff.QuotePath(args[0]))
-			case cmd.Flags().Changed("watch") && watch < time.Second:
-				return usagef("--watch %s: say a second or more", watch)
-			}
-			p := lister{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), terminal: cmd.ErrOrStderr(), root: f.root, rule: rule, json: asJSON}
-			if watch == 0 {
-				return p.list(cmd.Context())
-			}
-			return p.watch(cmd.Context(), watch)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a container")
-	cmd.Flags().DurationVar(&watch, "watch", 0, "list anew each `INTERVAL` (5s, 1m) until interrupted")
-	cmd.Flags().IntVar(&top, "top", 0, "list the `N` biggest files and directories of one STACK")
+	flags := cmd.Flags()
+	flags.BoolVar(&f.json, "json", false, "one JSON object a container")
+	flags.StringVar(&f.format, "format", "", "print each container by a Go `TEMPLATE`")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print ids alone")
+	flags.BoolVar(&f.whole, "no-trunc", false, "cut no id and no image")
+	flags.StringVar(&f.sort, "sort", "size", "sort by `KEYS`: "+strings.Join(sortKeys(), ", "))
+	flags.StringArrayVar(&f.filters, "filter", nil, "only those with `KEY=VALUE` (or KEY!=VALUE): "+strings.Join(filterKeys(), ", "))
+	flags.StringVar(&f.by, "by", "", "sums by `KEY`: "+strings.Join(groupKeys(), ", "))
+	flags.BoolVar(&f.total, "total", false, "add the sum of all")
+	flags.StringVar(&f.units, "units", "iec", "sizes in `UNITS`: iec (KiB), si (kB) or bytes")
+	flags.BoolVar(&f.all, "all-users", false, "for a user who is not root: other users' and root's, too")
+	flags.DurationVar(&f.watch, "watch", 0, "list anew each `INTERVAL` (5s, 1m) until interrupted")
+	flags.IntVar(&f.top, "top", 0, "list the `N` biggest files and directories of one STACK")
 	return cmd
+}
+
+func (f *psFlags) run(cmd *cobra.Command, args []string) error {
+	rule, err := f.rule()
+	if err != nil {
+		return err
+	}
+	p := lister{
+		out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), terminal: cmd.ErrOrStderr(), root: f.root, rule: rule, names: args,
+		own: !f.all && os.Geteuid() != 0, json: f.json, quiet: f.quiet, whole: f.whole, total: f.total,
+	}
+	if p.bytes, err = unitsOf(f.units); err != nil {
+		return err
+	}
+	if p.sort, err = parseSort(f.sort); err != nil {
+		return err
+	}
+	if p.keep, err = parseFilters(f.filters); err != nil {
+		return err
+	}
+	if p.by, err = parseBy(f.by); err != nil {
+		return err
+	}
+	if p.format, err = parseFormat(f.format); err != nil {
+		return err
+	}
+	if f.format == "json" {
+		p.json, p.format = true, nil
+	}
+	switch {
+	case cmd.Flags().Changed("top"):
+		return f.printTop(cmd, args, f.top, f.json, p.bytes)
+	case p.json && (f.quiet || p.format != nil), f.quiet && p.format != nil, p.by != nil && (f.quiet || p.format != nil):
+		return usagef("--json, --format, --quiet and --by say how to print: give one of them")
+	case cmd.Flags().Changed("watch") && f.watch < time.Second:
+		return usagef("--watch %s: say a second or more", f.watch)
+	case f.watch == 0:
+		return p.list(cmd.Context())
+	}
+	return p.watch(cmd.Context(), f.watch)
 }
 
 // lister prints the list of ps.
@@ -114,7 +161,15 @@ type lister struct {
 	terminal  io.Writer // has the status line
 	root      string
 	rule      node.Rule
-	json      bool
+	names     []string // of containers; none: all
+	own       bool     // the caller's alone
+
+	keep                      func(stores.Container) bool
+	sort                      func(a, b node.Measured) int
+	by                        *grouping
+	format                    *format // nil: a table
+	bytes                     func(int64) string
+	json, quiet, whole, total bool
 }
 
 func (p *lister) watch(ctx context.Context, every time.Duration) error {
@@ -147,8 +202,12 @@ func (p *lister) watch(ctx context.Context, every time.Duration) error {
 }
 
 func (p *lister) list(ctx context.Context) error {
-	list, errs := node.List(ctx, p.root)
+	listed := node.Bounds{OwnOnly: p.own}.List(ctx, p.root)
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	list, err := p.chosen(listed.Containers)
+	if err != nil {
 		return err
 	}
 	status := newStatus(p.terminal, "measuring containers")
@@ -160,187 +219,60 @@ func (p *lister) list(ctx context.Context) error {
 		return err
 	}
 	node.SortBySize(found)
-	if p.json {
-		for _, m := range found {
-			if err := writeJSON(p.out, measuredJSON(m)); err != nil {
-				return err
-			}
-		}
-	} else if err := p.table(found); err != nil {
+	slices.SortStableFunc(found, p.sort)
+	if err := p.print(found); err != nil {
 		return err
 	}
-	for _, err := range errs {
+	for _, err := range listed.Errs {
 		fmt.Fprintf(p.errs, "overlaydiff: %s\n", oneLine(message(err)))
 	}
 	return nil
 }
 
-func (p *lister) table(found []node.Measured) error {
-	if len(found) == 0 {
-		fmt.Fprintln(p.errs, "overlaydiff: no containers and no overlays were found; run as root to see those of others")
-		return nil
-	}
-	rows := [][]string{{"CONTAINER", "RUNTIME", "OWNER", "STATE", "SIZE", "ROOTFS", "INODES", "SAVABLE", "IMAGE", "NAME"}}
-	for _, m := range found {
-		rows = append(rows, []string{
-			shortID(m.ID), string(m.Runtime), cell(m.Owner.String(), 20), cell(string(m.State), 12),
-			known(m.Err, m.SizeRw, human.Bytes), known(errors.Join(m.Err, m.RootFsErr), m.SizeRootFs, human.Bytes),
-			known(m.Err, m.Usage.Inodes, human.Count), known(errors.Join(m.Err, m.CopyUpsErr), m.CopyUps.Bytes(), human.Bytes),
-			cell(shortImage(m.Image), 40), cell(m.Name, 1000), // last, since a name of one's own is needed whole
-		})
-	}
-	rightAlign(rows, 4, 5, 6, 7)
-	if err := printTable(p.out, rows); err != nil {
-		return err
-	}
-	for _, m := range found {
-		for _, reason := range []error{m.Err, m.RootFsErr} {
-			if reason != nil {
-				fmt.Fprintf(p.errs, "overlaydiff: %s %s: %s\n", runtimeOf(m), cell(m.Name, 1000), oneLine(reason.Error()))
+// chosen returns the containers that names and filters leave.
+func (p *lister) chosen(all []stores.Container) ([]stores.Container, error) {
+	list := all
+	if len(p.names) > 0 {
+		list = nil
+		for _, name := range p.names {
+			c, err := stores.Choose(all, name)
+			if err != nil {
+				return nil, err
+			}
+			if !slices.ContainsFunc(list, func(l stores.Container) bool {
+				return l.Runtime == c.Runtime && l.Owner == c.Owner && l.Namespace == c.Namespace && l.ID == c.ID
+			}) {
+				list = append(list, c)
 			}
 		}
 	}
-	return nil
+	return slices.DeleteFunc(slices.Clone(list), func(c stores.Container) bool { return !p.keep(c) }), nil
 }
 
-// runtimeOf says what made a container, and whose it is if not root's.
-func runtimeOf(m node.Measured) string {
-	if m.Owner.UID == 0 {
-		return string(m.Runtime)
-	}
-	return string(m.Runtime) + "@" + cell(m.Owner.String(), 40)
-}
-
-func known(err error, n int64, show func(int64) string) string {
-	if err != nil {
-		return "-"
-	}
-	return show(n)
-}
-
-// cell is a word of a table, quoted if need be, of most characters at most.
-func cell(s string, most int) string {
-	if s == "" {
-		return "-"
-	}
-	s = oneLine(diff.QuotePath(s))
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return s
-}
-
-// shortID is how all tools show ids of 64 digits. A name is not cut there.
-func shortID(id string) string {
-	if len(id) == 64 && strings.Trim(id, "0123456789abcdef") == "" {
-		return id[:12]
-	}
-	if strings.HasPrefix(id, "/") || strings.HasPrefix(id, "pid:") {
-		return "-"
-	}
-	return cell(id, 24)
-}
-
-func shortImage(image string) string {
-	if digits, ok := strings.CutPrefix(image, "sha256:"); ok {
-		return shortID(digits)
-	}
-	if strings.Trim(image, "0123456789abcdef") == "" && len(image) == 64 {
-		return image[:12]
-	}
-	return strings.TrimPrefix(strings.TrimPrefix(image, "docker.io/"), "library/")
-}
-
-// psJSON is a line of ps --json.
-type psJSON struct {
-	Runtime    string        `json:"runtime"`
-	Owner      string        `json:"owner"`
-	Namespace  string        `json:"namespace,omitempty"`
-	ID         string        `json:"id"`
-	Name       string        `json:"name"`
-	Names      []string      `json:"names,omitempty"`
-	Image      string        `json:"image"`
-	ImageID    string        `json:"image_id,omitempty"`
-	State      string        `json:"state"`
-	PID        int           `json:"pid,omitempty"`
-	Upper      string        `json:"upper,omitempty"`
-	SizeRw     *int64        `json:"size_rw"`
-	SizeRootFs *int64        `json:"size_root_fs"`
-	Usage      *diff.Usage   `json:"usage"`
-	CopyUps    *diff.CopyUps `json:"copy_ups"`
-	Error      string        `json:"error,omitempty"`
-}
-
-func measuredJSON(m node.Measured) psJSON {
-	line := psJSON{
-		Runtime: string(m.Runtime), Owner: m.Owner.String(), Namespace: m.Namespace, ID: m.ID, Name: m.Name, Names: m.Names,
-		Image: m.Image, ImageID: m.ImageID, State: string(m.State), PID: m.PID, Upper: m.Stack.Upper,
-	}
-	if m.Err == nil {
-		line.SizeRw, line.Usage = &m.SizeRw, &m.Usage
-		if m.RootFsErr == nil {
-			line.SizeRootFs = &m.SizeRootFs
-		}
-		if m.CopyUpsErr == nil {
-			line.CopyUps = &m.CopyUps
-		}
-	}
-	var said []string
-	for _, err := range []error{m.Err, m.RootFsErr, m.CopyUpsErr} {
-		if err != nil && (len(said) == 0 || said[len(said)-1] != message(err)) {
-			said = append(said, message(err))
-		}
-	}
-	line.Error = strings.Join(said, "; ")
-	return line
-}
-
-// printTop lists what is biggest in one upper directory.
-func (f *nodeFlags) printTop(cmd *cobra.Command, args []string, n int, asJSON bool) error {
-	if n <= 0 {
-		return usagef("--top %d: say how many files and directories, 1 or more", n)
-	}
-	s := stackFlags{engine: "auto", content: "auto", root: f.root}
-	if err := s.check(args); err != nil {
-		return err
-	}
-	stack, err := s.stack(cmd.Context(), args)
-	if err != nil {
-		return err
-	}
-	status := newStatus(cmd.ErrOrStderr(), "measuring")
-	files, dirs, err := node.Top(cmd.Context(), stack, n)
-	status.done()
-	if err != nil {
-		return err
-	}
-	rows := [][]string{{"SIZE", "ON DISK", "INODES", "PATH"}}
-	for _, list := range [][]diff.Held{dirs, files} {
-		for _, h := range list {
-			if asJSON {
-				err := printJSON(cmd, topJSON{h.Path, h.Dir, h.Bytes, h.DiskBytes, h.Inodes})
-				if err != nil {
-					return err
-				}
+func (p *lister) print(found []node.Measured) error {
+	var err error
+	switch {
+	case p.by != nil:
+		return p.sums(found)
+	case p.json:
+		for _, m := range found {
+			if err := writeJSON(p.out, measuredJSON(m)); err != nil {
+				return err
 			}
-			path := diff.QuotePath(h.Path)
-			if h.Dir && h.Path != "/" {
-				path += "/"
-			}
-			rows = append(rows, []string{human.Bytes(h.Bytes), human.Bytes(h.DiskBytes), human.Count(h.Inodes), path})
 		}
+	case p.quiet:
+		for _, m := range found {
+			if _, err := fmt.Fprintln(p.out, p.id(m)); err != nil {
+				return err
+			}
+		}
+	case p.format != nil:
+		err = p.format.print(p.out, p.rows(found))
+	default:
+		err = p.table(found)
 	}
-	if asJSON {
-		return nil
+	if err == nil && p.total && p.json {
+		err = writeJSON(p.out, sumOf("", "", found))
 	}
-	rightAlign(rows, 0, 1, 2)
-	return printTable(cmd.OutOrStdout(), rows)
-}
-
-type topJSON struct {
-	Path      string `json:"path"`
-	Dir       bool   `json:"dir"`
-	Bytes     int64  `json:"bytes"`
-	DiskBytes int64  `json:"disk_bytes"`
-	Inodes    int64  `json:"inodes"`
+	return err
 }

@@ -54,8 +54,9 @@ func serveCommand() *cobra.Command {
   overlaydiff_container_inodes               of the writable layer
   overlaydiff_container_savable_bytes        files that have the image's content
 
-labelled owner, runtime, namespace, id, name and image, and overlaydiff_scan_*
-about the last measurement. A container in a user's store has owner="USER",
+labelled owner, runtime, id, name, image, state, container_namespace (containerd's),
+and those of pods k8s_namespace, pod and container; and overlaydiff_scan_* about
+the last measurement. A container in a user's store has owner="USER",
 id="USER/ID" and name="USER/NAME": no user can take the place of root's.
 
 Containers are measured when it is asked and the last answer is older than
@@ -147,9 +148,11 @@ func shutdown(server *http.Server) error {
 func newServer(ctx context.Context, c *collector) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", c.answer)
-	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "overlaydiff runs")
-	})
+	for _, path := range []string{"/-/healthy", "/healthz"} { // as Prometheus and as Kubernetes call it
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintln(w, "overlaydiff runs")
+		})
+	}
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
 		if c.newest() == nil {
 			http.Error(w, "the first measurement is not done yet", http.StatusServiceUnavailable)

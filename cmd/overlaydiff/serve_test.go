@@ -60,7 +60,7 @@ func TestServe(t *testing.T) {
 		return string(body)
 	}
 	id := strings.Repeat("a", 64)
-	labels := fmt.Sprintf(`{id="%s",image="img:1",name="web",namespace="",owner="root",runtime="isulad"}`, id)
+	labels := fmt.Sprintf(`{container="",container_namespace="",id="%s",image="img:1",k8s_namespace="",name="web",owner="root",pod="",runtime="isulad",state=""}`, id)
 	first := get(url)
 	for _, want := range []string{
 		"overlaydiff_container_size_rw_bytes" + labels + " 3000\n", "overlaydiff_container_size_root_fs_bytes" + labels + " 3000\n",

@@ -29,6 +29,7 @@ type stackFlags struct {
 	layerMap           string
 	owners             string
 	root               string
+	container          stores.Container // that was named; zero: none was
 
 	engine  string
 	content string
@@ -125,7 +126,7 @@ func (f *stackFlags) stack(ctx context.Context, args []string) (s diff.Stack, er
 	case len(args) > 0:
 		var c stores.Container
 		c, err = f.named(ctx, args[0])
-		s = c.Stack
+		s, f.container = c.Stack, c
 	case f.options != "":
 		if s, err = overlaydiff.FromOptions(f.options); err == nil && s.Upper != "" {
 			s, err = overlaydiff.Foresee(ctx, s)
@@ -191,7 +192,8 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 	}
 	c.Stack, err = overlaydiff.FromMount(ctx, arg)
 	c.Stack, err = node.WithOwners(ctx, f.root, c.Stack, err)
-	if err == nil || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") || ctx.Err() != nil {
+	slash := strings.Count(arg, "/") == 1 && errors.Is(err, fs.ErrNotExist) // as docker inspect has names
+	if err == nil || filepath.IsAbs(arg) && !slash || strings.HasPrefix(arg, ".") || ctx.Err() != nil {
 		return c, err
 	}
 	found, notFound := node.Resolve(ctx, f.root, arg)

@@ -15,11 +15,15 @@ import (
 // hold holds what a store's files say of a container's layers against the overlay that is
 // mounted for it. The mount counts. Nothing is said of the store's layer if the container's
 // root is no overlay.
-func hold(ctx context.Context, c *stores.Container, overlays []mountutil.Overlay) {
+func hold(ctx context.Context, root string, c *stores.Container, overlays []mountutil.Overlay) {
+	if errors.As(c.Err, new(*diff.UnsupportedError)) && c.RW.Dir == "" {
+		adopt(ctx, c)
+		return
+	}
 	if c.Fuse || c.Err != nil || c.Stack.Upper == "" || len(c.Stack.Lower) == 0 {
 		return
 	}
-	s, err := mountOf(ctx, c, overlays)
+	s, err := mountOf(ctx, root, c, overlays)
 	var no *mountutil.NotOverlayError
 	var layer *mountutil.LayerError
 	switch {
@@ -47,6 +51,20 @@ func hold(ctx context.Context, c *stores.Container, overlays []mountutil.Overlay
 	}
 }
 
+// adopt takes the layers of a container that runs from its root, where its store says none that
+// could be understood: what a snapshotter has that is not known here, or is somewhere else.
+func adopt(ctx context.Context, c *stores.Container) {
+	if !c.OwnsProcess() {
+		return
+	}
+	s, err := mountutil.StackInProcess(ctx, c.PID, "/")
+	if err != nil && !errors.As(err, new(*mountutil.OwnersError)) || s.Upper == "" {
+		return // the store's error says more
+	}
+	c.Stack, c.Err = s, err
+	c.RW, c.Layers = mountedLayers(s)
+}
+
 // mountedLayers describes the layers of a mount that no store knows.
 func mountedLayers(s diff.Stack) (rw stores.Layer, layers []stores.Layer) {
 	for _, dir := range s.Lower {
@@ -58,7 +76,7 @@ func mountedLayers(s diff.Stack) (rw stores.Layer, layers []stores.Layer) {
 // mountOf returns the stack of the overlay that is mounted for a container: the root of its
 // process, or else one that is mounted with its upper directory. The stack is empty if
 // there is none.
-func mountOf(ctx context.Context, c *stores.Container, overlays []mountutil.Overlay) (diff.Stack, error) {
+func mountOf(ctx context.Context, root string, c *stores.Container, overlays []mountutil.Overlay) (diff.Stack, error) {
 	var failed error
 	if c.PID > 0 {
 		s, err := mountutil.StackInProcess(ctx, c.PID, "/")
@@ -69,7 +87,7 @@ func mountOf(ctx context.Context, c *stores.Container, overlays []mountutil.Over
 	}
 	for _, o := range overlays {
 		// What a user mounted somewhere says nothing of another's container.
-		if of := processOwner(o.PID); o.Upper != c.Stack.Upper || of != 0 && of != c.Owner.UID {
+		if of := processOwner(o.PID); o.Upper != c.Stack.Upper && under(root, o.Upper) != c.Stack.Upper || of != 0 && of != c.Owner.UID {
 			continue
 		}
 		s, err := stackOf(ctx, o)

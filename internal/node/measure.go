@@ -44,7 +44,7 @@ type Options struct {
 // that was removed meanwhile is left out; what is wrong with another is in its
 // errors. The error is that of a cancelled context.
 func Measure(ctx context.Context, list []stores.Container, opts Options) ([]Measured, error) {
-	m := measurer{Options: opts, layers: map[layer]func() (int64, error){}}
+	m := measurer{Options: opts, layers: map[layer]func() (diff.Usage, error){}}
 	next := make(chan stores.Container)
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -73,7 +73,7 @@ type measurer struct {
 
 	mu     sync.Mutex
 	found  []Measured
-	layers map[layer]func() (int64, error) // sizes of image layers, measured once
+	layers map[layer]func() (diff.Usage, error) // those image layers, measured once
 }
 
 // layer names a layer as one user's store does: what another's says it is, is not
@@ -91,7 +91,7 @@ func (m *measurer) measure(ctx context.Context, c stores.Container) {
 	if one.Stack.Upper != "" {
 		var err error
 		one.Usage, err = overlaydiff.Usage(ctx, one.Stack, overlaydiff.Options{})
-		one.SizeRw = m.Rule.Rw(one.Usage)
+		one.SizeRw = m.Rule.For(c).Rw(one.Usage)
 		one.RootFsErr, one.Err = c.Err, err
 	}
 	if one.Err == nil && one.RootFsErr == nil {
@@ -119,33 +119,41 @@ func isGone(path string) bool {
 // rootFs adds the layers of the image: what was written down, or else what they
 // hold.
 func (m *measurer) rootFs(ctx context.Context, one *Measured) {
-	image, known := one.ImageSize()
-	if !known || m.Rule.MeasuresLayers {
-		image = 0
-		for _, l := range one.Layers {
-			n, err := m.layer(ctx, layer{l.Dir, one.Owner.UID}, one.Stack)
+	rule := m.Rule.For(one.Container)
+	layers := one.Layers
+	if rule.WithInit && one.Init.Dir != "" {
+		layers = append([]stores.Layer{one.Init}, layers...)
+	}
+	sum, known := stores.Container{Layers: layers, Err: one.Container.Err}.ImageSize()
+	if !known || rule.MeasuresLayers {
+		sum = 0
+		for _, l := range layers {
+			n, err := m.layer(ctx, layer{l.Dir, one.Owner.UID}, one.Stack, rule)
 			if err != nil {
 				one.RootFsErr = fmt.Errorf("measure a layer of the image: %w", err)
 				return
 			}
-			image = diff.AddBytes(image, n)
+			sum = diff.AddBytes(sum, n)
 		}
 	}
-	one.SizeRootFs = m.Rule.RootFs(one.SizeRw, image)
+	if !rule.WithoutRw {
+		sum = diff.AddBytes(sum, rule.Layer(one.Usage))
+	}
+	one.SizeRootFs = sum
 }
 
-func (m *measurer) layer(ctx context.Context, l layer, of diff.Stack) (int64, error) {
+func (m *measurer) layer(ctx context.Context, l layer, of diff.Stack, rule Rule) (int64, error) {
 	m.mu.Lock()
 	once := m.layers[l]
 	if once == nil {
-		once = sync.OnceValues(func() (int64, error) {
-			u, err := overlaydiff.Usage(ctx, diff.Stack{Upper: l.dir, Features: of.Features, Opener: of.Opener}, overlaydiff.Options{})
-			return m.Rule.Rw(u), err
+		once = sync.OnceValues(func() (diff.Usage, error) {
+			return overlaydiff.Usage(ctx, diff.Stack{Upper: l.dir, Features: of.Features, Opener: of.Opener}, overlaydiff.Options{})
 		})
 		m.layers[l] = once
 	}
 	m.mu.Unlock()
-	return once()
+	u, err := once()
+	return rule.Layer(u), err
 }
 
 func copyUps(ctx context.Context, c stores.Container) (diff.CopyUps, error) {

@@ -7,12 +7,70 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
 )
+
+// overlaysOf lists the overlays that are mounted. Where the root of another mount namespace is
+// mounted, as that of the node in a container, what is mounted below it belongs to a process
+// there, in whose namespace the paths in the mount table lead to the layers.
+func overlaysOf(ctx context.Context, root string) ([]mountutil.Overlay, error) {
+	list, err := mountutil.Overlays(ctx)
+	above := filepath.Clean(root) + "/"
+	below := func(o mountutil.Overlay) bool { return o.PID == 0 && strings.HasPrefix(o.Mountpoint, above) }
+	if root == "/" || !slices.ContainsFunc(list, below) {
+		return list, err
+	}
+	pid := rootProcess(root)
+	for i, o := range list {
+		if pid != 0 && below(o) {
+			list[i].PID, list[i].Mountpoint = pid, "/"+strings.TrimPrefix(o.Mountpoint, above)
+		}
+	}
+	return list, err
+}
+
+// rootProcess returns a process of root's whose root is that directory, the first one if it may
+// be looked at; 0 if there is none.
+func rootProcess(root string) int {
+	ours, err := os.Stat(root)
+	if err != nil {
+		return 0
+	}
+	is := func(pid int) bool {
+		its, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/root/.")
+		return err == nil && os.SameFile(its, ours) && processOwner(pid) == 0
+	}
+	if is(1) {
+		return 1
+	}
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return 0
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && is(pid) {
+			return pid
+		}
+	}
+	return 0
+}
+
+// under returns where a path of a node is, whose root is mounted at root.
+func under(root, path string) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Join(root, path)
+}
 
 func uppers(overlays []mountutil.Overlay) []string {
 	var list []string
@@ -28,7 +86,13 @@ func (l *lister) mounts(ctx context.Context, overlays []mountutil.Overlay) {
 	paths := maps.Clone(l.paths)
 	for _, o := range overlays {
 		known, ok := paths[o.Upper]
+		if !ok {
+			known, ok = paths[under(l.root, o.Upper)]
+		}
 		owner := l.owner(processOwner(o.PID))
+		if l.OwnOnly && !own(owner) {
+			continue
+		}
 		if ok && l.list[known].State == stores.Unknown && l.list[known].Owner == owner {
 			l.list[known].State = mounted
 		}

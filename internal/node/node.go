@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -38,6 +39,9 @@ func List(ctx context.Context, root string) ([]stores.Container, []error) {
 type Bounds struct {
 	Containers int // in all; 0: all
 	OfUser     int // in the stores of one user, of these; 0: all
+	// OwnOnly: what the caller has alone is listed, and it is no error that others' may not be
+	// looked at.
+	OwnOnly bool
 }
 
 // Listed is what was found on a machine.
@@ -49,24 +53,27 @@ type Listed struct {
 
 // List is [List] within bounds.
 func (b Bounds) List(ctx context.Context, root string) Listed {
-	overlays, unseen := mountutil.Overlays(ctx)
+	overlays, unseen := overlaysOf(ctx, root)
 	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	var errs []error
 	for _, err := range []error{err, unseen} {
-		if err != nil {
+		if err != nil && !(b.OwnOnly && errors.Is(err, fs.ErrPermission)) {
 			errs = append(errs, err)
 		}
 	}
-	l := lister{Bounds: b, ofUser: map[uint32]int{}, uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
+	l := lister{Bounds: b, root: root, ofUser: map[uint32]int{}, uppers: map[inode]bool{}, paths: map[string]int{}, owner: stores.Owners(root)}
 	for _, s := range found {
 		containers, err := settled(ctx, s)
-		if err != nil {
+		if err != nil && !(b.OwnOnly && errors.Is(err, fs.ErrPermission)) {
 			errs = append(errs, err)
 		}
 		for _, c := range containers {
+			if b.OwnOnly && !own(c.Owner) {
+				continue
+			}
 			word := c.Stack.Upper
 			if !l.full(c.Owner) {
-				hold(ctx, &c, overlays)
+				hold(ctx, root, &c, overlays)
 			}
 			l.add(c)
 			at, ok := l.paths[c.Stack.Upper]
@@ -108,6 +115,7 @@ type lister struct {
 	ofUser  map[uint32]int // by the user's id
 	leftOut int
 
+	root   string
 	uppers map[inode]bool
 	paths  map[string]int // where in list one is, by the name of its upper directory
 	owner  func(uid uint32) stores.Owner
@@ -150,6 +158,8 @@ func (l *lister) bounded() []stores.Container {
 	return l.list[:l.Bounds.Containers]
 }
 
+func own(o stores.Owner) bool { return o.UID == uint32(os.Geteuid()) }
+
 // byOwner puts root's before those of users.
 func byOwner(a, b stores.Owner) int { return cmp.Compare(a.UID, b.UID) }
 
@@ -180,14 +190,14 @@ func upperInode(s diff.Stack) (inode, bool) {
 // Resolve finds one container by its name or the beginning of its id, in the
 // stores below root.
 func Resolve(ctx context.Context, root, nameOrID string) (stores.Container, error) {
-	overlays, _ := mountutil.Overlays(ctx)
+	overlays, _ := overlaysOf(ctx, root)
 	found, err := stores.Find(ctx, root, uppers(overlays)...)
 	if ctx.Err() != nil {
 		return stores.Container{}, ctx.Err()
 	}
 	c, missing := stores.Resolve(ctx, found, nameOrID)
 	if missing == nil {
-		hold(ctx, &c, overlays)
+		hold(ctx, root, &c, overlays)
 	}
 	if missing != nil && err != nil {
 		return c, fmt.Errorf("%w; and %w", missing, err)

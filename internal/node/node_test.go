@@ -93,6 +93,23 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("%q (-want +got):\n%s", tool, d)
 		}
 	}
+	// Snapshots of containerd: what is written down are allocated bytes, those of Docker's init
+	// layer among them.
+	snap := container("snap", dir+"/a", dir+"/low")
+	snap.RW.SnapshotKey, snap.Init, snap.Layers[0].Size = "snap", stores.Layer{Dir: dir + "/b", Size: 4096}, 8192
+	u, err := native.Usage(t.Context(), snap.Stack, diff.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tool, want := range map[string][2]int64{
+		"": {110, u.DiskBytes + 8192}, "docker": {u.DiskBytes, u.DiskBytes + 8192 + 4096}, "containerd": {u.DiskBytes, u.DiskBytes + 8192}, "crio": {110, 8302},
+	} {
+		rule, _ := RuleOf(tool)
+		got, err := Measure(t.Context(), []stores.Container{snap}, Options{Rule: rule})
+		if err != nil || len(got) != 1 || [2]int64{got[0].SizeRw, got[0].SizeRootFs} != want {
+			t.Errorf("%q of a snapshot: %v, %+v; want %v", tool, err, got, want)
+		}
+	}
 	if _, ok := RuleOf("rkt"); ok {
 		t.Error("rkt has a rule")
 	}

@@ -19,7 +19,7 @@ func WithOwners(ctx context.Context, root string, s diff.Stack, err error) (diff
 	if !errors.As(err, &owners) {
 		return s, err
 	}
-	overlays, _ := mountutil.Overlays(ctx)
+	overlays, _ := overlaysOf(ctx, root)
 	found, _ := stores.Find(ctx, root, append(uppers(overlays), s.Upper)...)
 	for _, store := range found {
 		list, _ := store.Containers(ctx)

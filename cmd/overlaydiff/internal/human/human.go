@@ -11,15 +11,25 @@ const unit = 1024
 
 // Bytes writes a size: 12 B, 3.4 MiB.
 func Bytes(n int64) string {
+	return scaled(n, unit, "KMGTPE", "iB")
+}
+
+func scaled(n, unit int64, prefixes, suffix string) string {
 	if -unit < n && n < unit {
 		return Count(n) + " B"
 	}
-	f, i := float64(n)/unit, 0
-	for ; (f >= unit || f <= -unit) && i < 5; i++ {
-		f /= unit
+	f, i := float64(n)/float64(unit), 0
+	for ; (f >= float64(unit) || f <= -float64(unit)) && i < 5; i++ {
+		f /= float64(unit)
 	}
-	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[i])
+	return fmt.Sprintf("%.1f %c%s", f, prefixes[i], suffix)
 }
+
+// SI writes a size in powers of a thousand: 12 B, 3.4 MB.
+func SI(n int64) string { return scaled(n, 1000, "kMGTPE", "B") }
+
+// Plain writes a number as programs read it.
+func Plain(n int64) string { return strconv.FormatInt(n, 10) }
 
 // ExactBytes writes a size, with the exact number where that says more.
 func ExactBytes(n int64) string {

@@ -23,3 +23,11 @@ func TestPlural(t *testing.T) {
 		}
 	}
 }
+
+func TestSI(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1_500_000: "1.5 MB", -2000: "-2.0 kB"} {
+		if got := SI(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
