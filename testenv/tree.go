@@ -8,8 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pkg/xattr"
+	"golang.org/x/sys/unix"
 )
 
 // DefaultMtime is the modification time, in seconds, of all that [Tree] makes
@@ -152,16 +154,21 @@ func (n *node) set(word string) (err error) {
 
 // parseTime reads seconds with an optional fraction; "-1.5" is half a second
 // after the second -1, as inodes count.
-func parseTime(s string) (t syscall.Timespec, err error) {
-	sec, fraction, _ := strings.Cut(s, ".")
-	if t.Sec, err = strconv.ParseInt(sec, 10, 64); err != nil || fraction == "" {
-		return t, err
+func parseTime(s string) (syscall.Timespec, error) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return syscall.Timespec{}, err
 	}
 	if len(fraction) > 9 {
-		return t, fmt.Errorf("time %q is finer than a nanosecond", s)
+		return syscall.Timespec{}, fmt.Errorf("time %q is finer than a nanosecond", s)
 	}
-	t.Nsec, err = strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
-	return t, err
+	nsec, err := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+	if err != nil {
+		return syscall.Timespec{}, err
+	}
+	t, err := unix.TimeToTimespec(time.Unix(sec, nsec)) // fails where the C library's type has 32 bits
+	return syscall.Timespec(t), err
 }
 
 func (n *node) make(root string) error {
