@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/testenv"
@@ -73,10 +75,9 @@ func cache(t *testing.T, file string, first int64) int64 {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	const random, dontNeed = 1, 4 // POSIX_FADV_
-	for _, advice := range []uintptr{dontNeed, random} {
-		if _, _, errno := syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, advice, 0, 0); errno != 0 {
-			t.Fatal(errno)
+	for _, advice := range []int{unix.FADV_DONTNEED, unix.FADV_RANDOM} { // s390x has other numbers
+		if err := unix.Fadvise(int(f.Fd()), 0, 0, advice); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if _, err := io.CopyN(io.Discard, f, first); err != nil {

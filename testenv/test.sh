@@ -67,6 +67,9 @@ done
 step gofmt formatted
 step 'go vet' go vet ./...
 [ $# -gt 0 ] || step staticcheck static
+# 32 bits, and the other byte order. With a cold cache each architecture takes minutes, so the
+# other ones, and the command, are for make arch.
+[ $# -gt 0 ] || step 'other architectures' testenv/arch.sh -library 386 s390x
 # Once each on small trees: that they still work, not how fast they are.
 step benchmarks go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
 echo '== go test' >&2
