@@ -2,7 +2,7 @@
 # Runs tests under qemu-user, built for other architectures: parsers, the seeds and corpora of
 # the fuzz targets, what reads directories, and layers there and back. As root.
 #
-#   testenv/arch-test.sh                     arm64, riscv64, ppc64le and s390x
+#   testenv/arch-test.sh                     arm64, riscv64, ppc64le and s390x, and system calls of 386
 #   testenv/arch-test.sh s390x ./layer       one architecture, one package; ./layer=^TestX$ one test
 #
 # System calls are those of this machine's kernel, so mounts are real; a test that asks for more
@@ -66,4 +66,6 @@ for arch in "${archs[@]}"; do
     try "$arch" "$package" || failed="$failed $arch $package;"
   done
 done
+# What differs with 32 bits is in there; testenv's own trees have owners and times that don't fit.
+[ $# -gt 0 ] || try 386 ./internal/sys || failed="$failed 386 ./internal/sys;"
 [ -z "$failed" ] || { echo "arch-test.sh: failed:$failed see above" >&2; exit 1; }
