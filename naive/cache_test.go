@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/testenv"
@@ -75,10 +73,8 @@ func cache(t *testing.T, file string, first int64) int64 {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for _, advice := range []int{unix.FADV_DONTNEED, unix.FADV_RANDOM} { // s390x has other numbers
-		if err := unix.Fadvise(int(f.Fd()), 0, 0, advice); err != nil {
-			t.Fatal(err)
-		}
+	if err := sys.Evict(int(f.Fd())); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := io.CopyN(io.Discard, f, first); err != nil {
 		t.Fatal(err)

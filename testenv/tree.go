@@ -8,10 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/pkg/xattr"
-	"golang.org/x/sys/unix"
 )
 
 // DefaultMtime is the modification time, in seconds, of all that [Tree] makes
@@ -167,8 +165,17 @@ func parseTime(s string) (syscall.Timespec, error) {
 	if err != nil {
 		return syscall.Timespec{}, err
 	}
-	t, err := unix.TimeToTimespec(time.Unix(sec, nsec)) // fails where the C library's type has 32 bits
-	return syscall.Timespec(t), err
+	var t syscall.Timespec
+	if !fit(&t.Sec, sec) || !fit(&t.Nsec, nsec) {
+		return t, fmt.Errorf("time %q: %w", s, syscall.ERANGE)
+	}
+	return t, nil
+}
+
+// fit sets a field whose width depends on the architecture, and reports whether the value fits.
+func fit[T int32 | int64](field *T, value int64) bool {
+	*field = T(value)
+	return int64(*field) == value
 }
 
 func (n *node) make(root string) error {
