@@ -9,7 +9,7 @@ KERNELS ?= 5.10 6.1 6.12 6.18 latest
 BUDGET ?= 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build install test test-vm arch test-arch test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,12 @@ test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=reg
 	testenv/install.sh vm
 	go build -o dist/matrix ./testenv/vm/matrix
 	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)
+
+arch: ## build and vet for every architecture, or for ARCH="386 s390x"; compiles for minutes
+	testenv/arch.sh $(ARCH)
+
+test-arch: ## run tests of parsers and layers for arm64, riscv64, ppc64le and s390x, or ARCH, under qemu-user; root
+	testenv/arch-test.sh $(ARCH)
 
 test-browser: ## test the pages of report in Chromium; ON=large also on a large overlay, with pictures for docs; root
 	integration/browser.sh $(ON)

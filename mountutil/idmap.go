@@ -67,7 +67,15 @@ func (m *mapper) namespace(ids diff.IDMap) (*os.File, error) {
 			return ns.file, nil
 		}
 	}
-	f, err := sys.NewUserNamespace(procMap(ids.Users), procMap(ids.Groups))
+	users, err := procMap(ids.Users)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := procMap(ids.Groups)
+	if err != nil {
+		return nil, err
+	}
+	f, err := sys.NewUserNamespace(users, groups)
 	if err == nil {
 		m.made = append(m.made, userNamespace{ids, f})
 	}
@@ -81,16 +89,19 @@ func (m *mapper) close() {
 	m.made = nil
 }
 
-// procMap returns the lines of /proc/PID/uid_map.
-func procMap(ranges []diff.IDRange) []syscall.SysProcIDMap {
+// procMap returns the lines of /proc/PID/uid_map. On a 32-bit architecture, where Go's type
+// holds no id of 2^31 or more, a range that reaches there is an error.
+func procMap(ranges []diff.IDRange) (lines []syscall.SysProcIDMap, err error) {
 	if len(ranges) == 0 { // every id is its own
-		return []syscall.SysProcIDMap{{Size: math.MaxUint32}}
+		ranges = []diff.IDRange{{Size: math.MaxUint32}}
 	}
-	var lines []syscall.SysProcIDMap
 	for _, r := range ranges {
+		if uint64(max(r.Container, r.Host, r.Size)) > math.MaxInt {
+			return nil, fmt.Errorf("a 32-bit program can't map ids of 2^31 or more, as in %d:%d:%d", r.Container, r.Host, r.Size)
+		}
 		lines = append(lines, syscall.SysProcIDMap{ContainerID: int(r.Container), HostID: int(r.Host), Size: int(r.Size)})
 	}
-	return lines
+	return lines, nil
 }
 
 // CheckOwners returns an [OwnersError] if the maps of a stack that was resolved from a mount

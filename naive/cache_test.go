@@ -73,11 +73,8 @@ func cache(t *testing.T, file string, first int64) int64 {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	const random, dontNeed = 1, 4 // POSIX_FADV_
-	for _, advice := range []uintptr{dontNeed, random} {
-		if _, _, errno := syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, advice, 0, 0); errno != 0 {
-			t.Fatal(errno)
-		}
+	if err := sys.Evict(int(f.Fd())); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := io.CopyN(io.Discard, f, first); err != nil {
 		t.Fatal(err)

@@ -33,6 +33,12 @@ static() {
   go run ./testenv/torture/campaign -run '^staticcheck$' -dir dist/staticcheck
 }
 
+# 32 bits, and the other byte order. With a cold cache each architecture takes minutes, so
+# the other ones, and the command, are for make arch.
+architectures() {
+  testenv/arch.sh -library 386 s390x
+}
+
 # Once each on small trees: that they still work, not how fast they are.
 benchmarks() {
   go test -timeout 10m -short -run '^$' -bench . -benchtime 1x ./bench/...
@@ -69,7 +75,7 @@ named() {
 }
 
 # Each step with the minutes that it takes on two processors, from nothing.
-steps=(formatted:0 vet:1 static:1 benchmarks:1 tests:4 races:5)
+steps=(formatted:0 vet:1 static:1 architectures:2 benchmarks:1 tests:4 races:5)
 vet() { go vet ./...; }
 [ "${OVERLAYDIFF_KERNELS-}" != none ] || OVERLAYDIFF_KERNELS=
 if [ $# -gt 0 ]; then

@@ -152,16 +152,30 @@ func (n *node) set(word string) (err error) {
 
 // parseTime reads seconds with an optional fraction; "-1.5" is half a second
 // after the second -1, as inodes count.
-func parseTime(s string) (t syscall.Timespec, err error) {
-	sec, fraction, _ := strings.Cut(s, ".")
-	if t.Sec, err = strconv.ParseInt(sec, 10, 64); err != nil || fraction == "" {
-		return t, err
+func parseTime(s string) (syscall.Timespec, error) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return syscall.Timespec{}, err
 	}
 	if len(fraction) > 9 {
-		return t, fmt.Errorf("time %q is finer than a nanosecond", s)
+		return syscall.Timespec{}, fmt.Errorf("time %q is finer than a nanosecond", s)
 	}
-	t.Nsec, err = strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
-	return t, err
+	nsec, err := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+	if err != nil {
+		return syscall.Timespec{}, err
+	}
+	var t syscall.Timespec
+	if !fit(&t.Sec, sec) || !fit(&t.Nsec, nsec) {
+		return t, fmt.Errorf("time %q: %w", s, syscall.ERANGE)
+	}
+	return t, nil
+}
+
+// fit sets a field whose width depends on the architecture, and reports whether the value fits.
+func fit[T int32 | int64](field *T, value int64) bool {
+	*field = T(value)
+	return int64(*field) == value
 }
 
 func (n *node) make(root string) error {

@@ -100,13 +100,17 @@ func TestParseDigest(t *testing.T) {
 }
 
 func TestParseOrigin(t *testing.T) {
-	// From a kernel: trusted.overlay.origin of a file copied up on ext4, Linux 6.18.
+	// From a kernel: trusted.overlay.origin of a file copied up on ext4, Linux 6.18, of a
+	// little-endian machine. One of the other byte order sets a flag.
 	good := "00fb1d00010102030405060708090a0b0c0d0e0f1011223344aabbccdd"
 	value, err := hex.DecodeString(good)
 	if err != nil {
 		t.Fatal(err)
 	}
 	value[2] = byte(len(value))
+	if bigEndian {
+		value[3] |= flagBigEndian
+	}
 	o, err := ParseOrigin(value)
 	if err != nil || o.Handle.Type != 1 || o.FileSystem[0] != 1 || o.FileSystem[15] != 0x10 || len(o.Handle.ID) != 8 {
 		t.Errorf("got %+v, %v", o, err)
@@ -119,16 +123,14 @@ func TestParseOrigin(t *testing.T) {
 		t.Errorf("with more behind it: %+v, %v", longer, err)
 	}
 	upper := bytes.Clone(value)
-	upper[3] = 4
+	upper[3] |= flagUpper
 	if o.Upper = true; o != must(t, upper) {
 		t.Errorf("of the upper layer: %+v", must(t, upper))
 	}
-	big, unknown := bytes.Clone(value), bytes.Clone(value)
-	big[3], unknown[3] = 1, 8
-	if bigEndian {
-		big[3] = 0
-	}
-	for _, bad := range [][]byte{nil, {}, value[:21], value[:5], append([]byte{1}, value[1:]...), big, unknown} {
+	other, unknown := bytes.Clone(value), bytes.Clone(value)
+	other[3] ^= flagBigEndian
+	unknown[3] |= 8
+	for _, bad := range [][]byte{nil, {}, value[:21], value[:5], append([]byte{1}, value[1:]...), other, unknown} {
 		if _, err := ParseOrigin(bad); err == nil {
 			t.Errorf("%x is no handle", bad)
 		}

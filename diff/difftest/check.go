@@ -158,7 +158,7 @@ func checkEntries(changes []diff.Change, v *views) error {
 		}
 		want := diff.Entry{
 			Type: c.Entry.Type, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Size: c.Entry.Size,
-			Mtime: diff.Time{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)}, Inode: c.Entry.Inode, Nlinks: c.Entry.Nlinks,
+			Mtime: diff.Time{Sec: int64(st.Mtim.Sec), Nsec: uint32(st.Mtim.Nsec)}, Inode: c.Entry.Inode, Nlinks: c.Entry.Nlinks,
 		}
 		switch c.Entry.Type {
 		case diff.Char, diff.Block:

@@ -73,7 +73,7 @@ func statEntry(t *testing.T, path string) diff.Entry {
 	}
 	return diff.Entry{
 		Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Nlinks: uint32(st.Nlink), Inode: diff.Inode{Dev: st.Dev, Ino: st.Ino},
-		Mtime: diff.Time{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)},
+		Mtime: diff.Time{Sec: int64(st.Mtim.Sec), Nsec: uint32(st.Mtim.Nsec)},
 	}
 }
 

@@ -98,7 +98,7 @@ func (e *refEngine) convert(c refdiff.Change) (diff.Change, error) {
 	st := info.Sys().(*syscall.Stat_t)
 	entry := diff.Entry{
 		Type: typ, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Size: c.Size,
-		Mtime:  diff.Time{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)},
+		Mtime:  diff.Time{Sec: int64(st.Mtim.Sec), Nsec: uint32(st.Mtim.Nsec)},
 		Inode:  diff.Inode{Dev: st.Dev, Ino: st.Ino},
 		Nlinks: uint32(st.Nlink),
 	}

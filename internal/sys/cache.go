@@ -61,6 +61,16 @@ func (g *Guest) drop(before int64) {
 	}
 }
 
+// Evict drops the clean pages of a file from the page cache, and stops reading ahead for fd.
+func Evict(fd int) error {
+	for _, advice := range []int{unix.FADV_DONTNEED, unix.FADV_RANDOM} {
+		if err := unix.Fadvise(fd, 0, 0, advice); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Resident returns how many bytes of a file are in the page cache, in whole
 // pages. To a caller who may not know, it is all of it.
 func Resident(fd int, size int64) (n int64, err error) {

@@ -60,10 +60,7 @@ func SameExtents(a, b int) bool {
 }
 
 func extents(fd int, start uint64, m *fiemap) bool {
-	const (
-		getExtents = 0xc020660b // FS_IOC_FIEMAP
-		flush      = 1          // FIEMAP_FLAG_SYNC
-	)
+	const flush = 1 // FIEMAP_FLAG_SYNC
 	*m = fiemap{start: start, length: ^uint64(0) - start, flags: flush, count: uint32(len(m.extents))}
 	return ioctl(fd, getExtents, unsafe.Pointer(m)) == 0
 }
@@ -71,16 +68,13 @@ func extents(fd int, start uint64, m *fiemap) bool {
 // sameDevice reports whether both files have their data on the same device of
 // their file system: xfs may have two, with the same block numbers.
 func sameDevice(a, b int) bool {
-	const (
-		getFlags = 0x801c581f // FS_IOC_FSGETXATTR: struct fsxattr
-		realtime = 1          // FS_XFLAG_REALTIME
-	)
+	const realtime = 1 // FS_XFLAG_REALTIME
 	var xa, xb struct {
 		flags uint32
 		_     [24]byte
 	}
 	for fd, x := range map[int]unsafe.Pointer{a: unsafe.Pointer(&xa), b: unsafe.Pointer(&xb)} {
-		switch ioctl(fd, getFlags, x) {
+		switch ioctl(fd, getXFlags, x) {
 		case 0, syscall.ENOTTY, syscall.EOPNOTSUPP:
 		default:
 			return false

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -10,10 +11,6 @@ import (
 // FileSystemID returns the UUID of the file system of fd, and false if it has
 // none or does not tell (FS_IOC_GETFSUUID is Linux 6.9; btrfs has its own call).
 func FileSystemID(fd int) (id [16]byte, ok bool) {
-	const (
-		getFSUUID   = 0x80111500 // FS_IOC_GETFSUUID: struct fsuuid2
-		btrfsFSInfo = 0x8400941f // BTRFS_IOC_FS_INFO: struct btrfs_ioctl_fs_info_args
-	)
 	var uuid struct {
 		length uint8
 		id     [16]byte
@@ -39,8 +36,7 @@ func SharesExtents(a, b int) bool {
 	if err != nil || same {
 		return same
 	}
-	var st unix.Statfs_t
-	if unix.Fstatfs(a, &st) != nil || st.Type != unix.BTRFS_SUPER_MAGIC {
+	if !isOn(a, unix.BTRFS_SUPER_MAGIC) {
 		return false
 	}
 	idA, okA := FileSystemID(a)
@@ -57,15 +53,7 @@ func oneDevice(a, b int) (bool, error) {
 // NumbersInodes reports whether the file system of fd is known to have each
 // inode number once: the subvolumes of btrfs, for one, have the same ones.
 func NumbersInodes(fd int) bool {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil {
-		return false
-	}
-	switch st.Type {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC:
-		return true
-	}
-	return false
+	return isOn(fd, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC)
 }
 
 // ErrNoFileSystemID says that a file system does not tell which one it is.
@@ -94,21 +82,36 @@ func lineage(fd int, st *unix.Statfs_t) (id [16]byte, ok bool) {
 	if id, ok = FileSystemID(fd); ok {
 		return id, true
 	}
-	switch st.Type {
+	switch magic(st) {
 	case unix.XFS_SUPER_MAGIC:
-		const geometry = 0x80705864 // XFS_IOC_FSGEOMETRY_V1: struct xfs_fsop_geom_v1
-		var info struct {
-			_    [64]byte
-			uuid [16]byte
-			_    [32]byte
-		}
-		if ioctl(fd, geometry, unsafe.Pointer(&info)) == 0 {
-			return info.uuid, true
-		}
+		return xfsID(fd)
 	case unix.EXT4_SUPER_MAGIC: // f_fsid is made from the UUID, not from the device
 		id[0] = 1
 		copy(id[1:], unsafe.Slice((*byte)(unsafe.Pointer(&st.Fsid)), unsafe.Sizeof(st.Fsid)))
 		return id, true
 	}
 	return id, false
+}
+
+// xfsID is [FileSystemID] for xfs, on any kernel.
+func xfsID(fd int) (id [16]byte, ok bool) {
+	var info struct {
+		_    [64]byte
+		uuid [16]byte
+		_    [256 - 80]byte
+	}
+	if ioctl(fd, xfsGeometry, unsafe.Pointer(&info)) != 0 {
+		return id, false
+	}
+	return info.uuid, true
+}
+
+// magic returns the type of a file system as the constants of linux/magic.h have it. The
+// kernel's field has other widths and signs on other architectures.
+func magic(st *unix.Statfs_t) uint32 { return uint32(st.Type) }
+
+// isOn reports whether fd is on a file system of one of these types, see [magic].
+func isOn(fd int, types ...uint32) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && slices.Contains(types, magic(&st))
 }

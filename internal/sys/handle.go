@@ -58,26 +58,15 @@ func OpenHandle(mount int, h Handle) (fd int, err error) {
 	return fd, err
 }
 
-// ioctl calls ioctl(2) with a request that writes to arg.
-func ioctl(fd int, request uintptr, arg unsafe.Pointer) syscall.Errno {
-	for {
-		_, _, errno := syscall.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
-		if errno != syscall.EINTR {
-			return errno
-		}
-	}
-}
-
 // MeasureVerity returns the fs-verity digest of the file fd and its algorithm
 // (1 SHA-256, 2 SHA-512). ENODATA says that the file is not protected,
 // EOPNOTSUPP or ENOTTY that the file system or kernel has no fs-verity.
 func MeasureVerity(fd int) (algorithm uint16, digest []byte, err error) {
-	const measure = 0xc0046686 // FS_IOC_MEASURE_VERITY: struct fsverity_digest
 	arg := struct {
 		algorithm, size uint16
 		digest          [64]byte
 	}{size: 64}
-	if errno := ioctl(fd, measure, unsafe.Pointer(&arg)); errno != 0 {
+	if errno := ioctl(fd, getVerity, unsafe.Pointer(&arg)); errno != 0 {
 		return 0, nil, errno
 	}
 	return arg.algorithm, arg.digest[:min(arg.size, 64)], nil

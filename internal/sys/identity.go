@@ -106,7 +106,7 @@ func CopiesInodes(fd int) bool {
 	if unix.Fstatfs(fd, &st) != nil {
 		return true
 	}
-	switch int64(st.Type) {
+	switch magic(&st) {
 	case unix.BTRFS_SUPER_MAGIC, bcachefs, zfs:
 		return true
 	}

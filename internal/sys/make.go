@@ -67,7 +67,7 @@ func CreateAt(dirfd int, name string) (int, error) {
 	if errno := c.set(name); errno != 0 {
 		return -1, errno
 	}
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_LARGEFILE | unix.O_CLOEXEC
 	for {
 		fd, _, errno := syscall.Syscall6(unix.SYS_OPENAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), flags, 0o600, 0, 0)
 		if errno == 0 {
@@ -154,14 +154,22 @@ func ChmodAt(dirfd int, name string, mode uint32) error {
 // SetTimesAt sets access and modification time of name in dirfd, of dirfd itself
 // if name is empty. What a file system can't hold it rounds.
 func SetTimesAt(dirfd int, name string, atime, mtime Timespec) error {
-	ts := [2]unix.Timespec{{Sec: atime.Sec, Nsec: int64(atime.Nsec)}, {Sec: mtime.Sec, Nsec: int64(mtime.Nsec)}}
-	if name == "" {
-		return eintr(func() syscall.Errno { // without a name the call takes no flags
-			_, _, errno := syscall.Syscall6(unix.SYS_UTIMENSAT, uintptr(dirfd), 0, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
-			return errno
-		})
+	var c cname
+	if errno := c.set(name); errno != 0 {
+		return errno
 	}
-	return unix.UtimesNanoAt(dirfd, name, ts[:], unix.AT_SYMLINK_NOFOLLOW)
+	times := [2]struct{ sec, nsec int64 }{ // struct __kernel_timespec
+		{atime.Sec, int64(atime.Nsec)}, {mtime.Sec, int64(mtime.Nsec)},
+	}
+	return eintr(func() (errno syscall.Errno) {
+		if name == "" { // without a name the call takes no flags
+			_, _, errno = syscall.Syscall6(sysUtimensat, uintptr(dirfd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
+		} else {
+			_, _, errno = syscall.Syscall6(sysUtimensat, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+				uintptr(unsafe.Pointer(&times)), unix.AT_SYMLINK_NOFOLLOW, 0, 0)
+		}
+		return errno
+	})
 }
 
 // PwriteFull writes all of b at off.

@@ -11,7 +11,7 @@ import (
 
 const (
 	dirFlags  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_LARGEFILE | unix.O_CLOEXEC
 )
 
 // CurrentDir stands for the descriptor of the current directory.
@@ -51,7 +51,7 @@ func OpenMagicAt(dirfd int, name string) (int, error) {
 // OpenWriteAt opens what name in dirfd is for writing, and waits for the reader of a
 // fifo. follow is for the links of [OpenMagicAt].
 func OpenWriteAt(dirfd int, name string, follow bool) (int, error) {
-	flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_LARGEFILE | unix.O_CLOEXEC
 	if follow {
 		flags &^= unix.O_NOFOLLOW
 	}

@@ -43,20 +43,16 @@ func CopyProject(from, to int) error {
 		flags, extsize, nextents, project, cowextsize uint32
 		_                                             [8]byte
 	}
-	const (
-		get     = 0x801c581f // FS_IOC_FSGETXATTR
-		set     = 0x401c5820 // FS_IOC_FSSETXATTR
-		inherit = 0x200      // FS_XFLAG_PROJINHERIT
-	)
+	const inherit = 0x200 // FS_XFLAG_PROJINHERIT
 	var a, b fsxattr
-	if ioctl(from, get, unsafe.Pointer(&a)) != 0 || a.project == 0 && a.flags&inherit == 0 {
+	if ioctl(from, getXFlags, unsafe.Pointer(&a)) != 0 || a.project == 0 && a.flags&inherit == 0 {
 		return nil
 	}
-	if errno := ioctl(to, get, unsafe.Pointer(&b)); errno != 0 {
+	if errno := ioctl(to, getXFlags, unsafe.Pointer(&b)); errno != 0 {
 		return errno
 	}
 	b.project, b.flags = a.project, b.flags|a.flags&inherit
-	if errno := ioctl(to, set, unsafe.Pointer(&b)); errno != 0 {
+	if errno := ioctl(to, setXFlags, unsafe.Pointer(&b)); errno != 0 {
 		return errno
 	}
 	return nil

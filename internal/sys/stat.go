@@ -105,9 +105,9 @@ func UsageAt(dirfd int, name string, st *Stat) error {
 	for {
 		var errno syscall.Errno
 		if name == "" {
-			_, _, errno = syscall.Syscall(unix.SYS_FSTAT, uintptr(dirfd), uintptr(unsafe.Pointer(&s)), 0)
+			_, _, errno = syscall.Syscall(sysFstat, uintptr(dirfd), uintptr(unsafe.Pointer(&s)), 0)
 		} else {
-			_, _, errno = syscall.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			_, _, errno = syscall.Syscall6(sysFstatat, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
 				uintptr(unsafe.Pointer(&s)), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, 0)
 		}
 		switch errno {
@@ -135,23 +135,14 @@ func IsCasefolded(fd int) bool {
 }
 
 // IsOverlay reports whether fd is on an overlay.
-func IsOverlay(fd int) bool {
-	var st unix.Statfs_t
-	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
-}
+func IsOverlay(fd int) bool { return isOn(fd, unix.OVERLAYFS_SUPER_MAGIC) }
 
 // IsProc reports whether fd is on a proc file system.
-func IsProc(fd int) bool {
-	var st unix.Statfs_t
-	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.PROC_SUPER_MAGIC
-}
+func IsProc(fd int) bool { return isOn(fd, unix.PROC_SUPER_MAGIC) }
 
 // IsFuse reports whether fd is on a FUSE file system, whose server makes up the
 // owners.
-func IsFuse(fd int) bool {
-	var st unix.Statfs_t
-	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
-}
+func IsFuse(fd int) bool { return isOn(fd, unix.FUSE_SUPER_MAGIC) }
 
 // Exists reports whether dirfd has an entry of that name, whatever it is.
 func Exists(dirfd int, name string) (bool, error) {

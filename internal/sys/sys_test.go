@@ -47,7 +47,7 @@ func TestStatAt(t *testing.T) {
 		}
 		if got.Mode != want.Mode || got.Ino != want.Ino || got.Dev != want.Dev || got.Size != want.Size ||
 			got.Blocks != want.Blocks || got.Nlink != uint32(want.Nlink) ||
-			got.Mtime.Sec != want.Mtim.Sec || int64(got.Mtime.Nsec) != want.Mtim.Nsec {
+			got.Mtime.Sec != int64(want.Mtim.Sec) || int64(got.Mtime.Nsec) != int64(want.Mtim.Nsec) {
 			t.Errorf("%q: got %+v, want %+v", name, got, want)
 		}
 	}

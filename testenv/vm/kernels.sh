@@ -5,6 +5,7 @@
 #
 # Prints a line for each: the series and the directory that has its kernel and
 # modules, or MISSING for a series that the archive has no longer, or never had.
+# The word qemu-user stands for the newest emulator of programs, static, instead.
 # Nothing is installed: the mirrors of this machine's apt are asked through an
 # apt root of our own, with other suites and with signatures checked as ever.
 #
@@ -76,6 +77,16 @@ fetch() {
   touch "$cache/$version/.ok" # last: without it, the next run starts over
 }
 
+# emulator VERSION DIR: unpacks qemu-user of that version.
+emulator() {
+  unpacked=$cache/.unpacked
+  rm -rf "$unpacked" "$cache/.debs" "$2"
+  mkdir -p "$unpacked" "$cache/.debs"
+  (cd "$cache/.debs" && apt-get "${apt[@]}" -qq download "qemu-user=$1" >&2)
+  dpkg-deb -x "$cache"/.debs/*.deb "$unpacked"
+  mv "$unpacked" "$2" # at once: there is no half of it
+}
+
 : >"$root/state/status"
 sources >"$root/parts/kernels.sources"
 apt-get "${apt[@]}" -qq update >&2 || echo "kernels.sh: not every index could be fetched" >&2
@@ -87,6 +98,14 @@ names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E '^linux-(image|binary|mo
 have=$(versions)
 
 for series; do
+  if [ "$series" = qemu-user ]; then
+    version=$(apt-cache "${apt[@]}" madison qemu-user | awk '{print $3}' | sort -V | tail -n 1)
+    [ -n "$version" ] || { echo "qemu-user MISSING"; continue; }
+    dir=$cache/qemu-user-${version#*:}
+    [ -e "$dir" ] || emulator "$version" "$dir"
+    echo "qemu-user $dir"
+    continue
+  fi
   case $series in
     latest) pattern='^' ;;
     *) pattern="^${series//./\\.}\\." ;;

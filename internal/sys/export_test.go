@@ -1,0 +1,4 @@
+package sys
+
+// XFSID is for the tests that import testenv, which imports this package.
+var XFSID = xfsID
