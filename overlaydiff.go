@@ -98,17 +98,17 @@ func Open(ctx context.Context, s diff.Stack, opts Options) (*Diff, error) {
 	default:
 		return nil, fmt.Errorf("choose an engine: %q is none; say auto, native or naive", opts.Engine)
 	}
-	e, err := native.Open(ctx, s)
-	if err == nil {
+	e, nativeErr := native.Open(ctx, s)
+	if nativeErr == nil {
 		return newDiff(e, opts, "it reads every overlayfs feature that is in use here").of(s), nil
 	}
 	var no *diff.UnsupportedError
-	if !errors.As(err, &no) {
-		return nil, err
+	if !errors.As(nativeErr, &no) {
+		return nil, nativeErr
 	}
 	d, err := openNaive(ctx, s, opts, "native can't: "+no.Reason)
 	if errors.Is(err, diff.ErrUnsupported) {
-		return nil, fmt.Errorf("%w; nor can the naive engine: %w", no, err)
+		return nil, fmt.Errorf("%w; nor can the naive engine: %w", nativeErr, err)
 	}
 	return d, err
 }

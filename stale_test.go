@@ -175,6 +175,8 @@ func (c *stale) cleanUp() {
 	for _, undo := range slices.Backward(c.undo) {
 		c.must(undo())
 	}
+	c.must(os.RemoveAll(c.base)) // or thousands of cases fill the file system
+	c.must(os.RemoveAll(c.base + "-moved"))
 }
 
 func (c *stale) bind(from, to string) error {

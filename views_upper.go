@@ -20,7 +20,7 @@ import (
 // (ovl_lookup, Linux 6.18):
 //
 //   - A metacopy file with its data in a data-only layer must be a lower layer's.
-//   - With index=on, the origin of a metacopy file is checked.
+//   - With index=on, a metacopy file whose origin is not the file below is an error.
 //   - A directory is its topmost lower directory's inode, which can't be a directory
 //     above it as well.
 func showsUpper(ctx context.Context, s diff.Stack) error {
@@ -70,11 +70,11 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 	if err := d.Stat(name, sys.StatAll, &st); err != nil {
 		return err
 	}
+	path := diff.Join(above[len(above)-1], name)
 	switch st.Format() {
 	case sys.Regular:
-		return m.file(d, name)
+		return m.file(ctx, d, name, path)
 	case sys.Directory:
-		path := diff.Join(above[len(above)-1], name)
 		redirect, _, err := m.mark(d, name, m.marks.Redirect)
 		if err == nil && len(redirect) > 0 && m.Features.RedirectFollow {
 			err = m.redirected(ctx, d, name, path, above)
@@ -91,12 +91,6 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 // again: its topmost lower directory is one of those that the redirect leads to, or is
 // inside one, or may be reached by a redirect of a lower layer from there.
 func (m *upperMarks) redirected(ctx context.Context, d *fswalk.Dir, name, path string, above []string) error {
-	if m.lookup == nil {
-		var err error
-		if m.lookup, err = native.Open(ctx, m.Stack); err != nil {
-			return err
-		}
-	}
 	inside, err := m.merged(ctx, path)
 	if err != nil || len(inside) == 0 {
 		return err
@@ -128,10 +122,20 @@ type lowerDir struct {
 	at    string // path within the layer
 }
 
+// explain asks the native engine, which looks names up as the kernel does.
+func (m *upperMarks) explain(ctx context.Context, path string) (x diff.Explanation, err error) {
+	if m.lookup == nil {
+		if m.lookup, err = native.Open(ctx, m.Stack); err != nil {
+			return x, err
+		}
+	}
+	return m.lookup.Explain(ctx, path, diff.Options{Content: diff.ContentNever})
+}
+
 // merged returns the lower directories that the new view merges at a path, topmost first. A
 // path at which the view has an error has none.
 func (m *upperMarks) merged(ctx context.Context, path string) (dirs []lowerDir, err error) {
-	x, err := m.lookup.Explain(ctx, path, diff.Options{Content: diff.ContentNever})
+	x, err := m.explain(ctx, path)
 	if inode.Unreadable(err) {
 		return nil, nil
 	}
@@ -193,7 +197,7 @@ func (m *upperMarks) mark(d *fswalk.Dir, name, attr string) (value []byte, has b
 	return value, has, err
 }
 
-func (m *upperMarks) file(d *fswalk.Dir, name string) error {
+func (m *upperMarks) file(ctx context.Context, d *fswalk.Dir, name, path string) error {
 	if _, is, err := m.mark(d, name, m.marks.Metacopy); err != nil || !is {
 		return err
 	}
@@ -205,8 +209,11 @@ func (m *upperMarks) file(d *fswalk.Dir, name string) error {
 		return m.refuse(d, name, "is a metacopy file that may have its data in a data-only layer")
 	}
 	origin, _, err := m.mark(d, name, m.marks.Origin)
-	if err == nil && m.Features.Index && len(origin) > 0 {
-		return m.refuse(d, name, "is a metacopy file with an origin that index=on checks")
+	if err != nil || !m.Features.Index || len(origin) == 0 {
+		return err
+	}
+	if _, err = m.explain(ctx, path); inode.Unreadable(err) {
+		return m.refuse(d, name, "is a metacopy file with another origin, which index=on refuses")
 	}
 	return err
 }

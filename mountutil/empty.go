@@ -28,14 +28,15 @@ func mountEmpty(point, layer string) (*os.File, error) {
 }
 
 // likeRoot gives a directory the owner, mode, extended attributes and times of another.
-// An attribute that a tmpfs can't have (user.* before Linux 6.6) is left out: roots are
-// not among the changes.
+// An owner that this process may not give, and an attribute that a tmpfs can't have (user.*
+// before Linux 6.6), are left out: roots are not among the changes.
 func likeRoot(dir, of string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(of, &st); err != nil {
 		return err
 	}
-	if err := unix.Chown(dir, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: not mapped here
+	// EINVAL: not mapped here; EPERM: without CAP_CHOWN, which reading does not need.
+	if err := unix.Chown(dir, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
 	if err := unix.Chmod(dir, st.Mode&0o7777); err != nil {

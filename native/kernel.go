@@ -2,7 +2,6 @@ package native
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,7 +29,7 @@ type rules struct {
 var running = sync.OnceValue(func() rules {
 	r, err := tryRules()
 	if err != nil {
-		return rulesOf(release()) // not allowed to mount: nothing better is known
+		return rulesOf(sys.KernelRelease()) // not allowed to mount: nothing better is known
 	}
 	return r
 })
@@ -111,18 +110,6 @@ func (t trial) rules() (r rules, err error) {
 func rulesOf(major, minor int) rules {
 	since := func(a, b int) bool { return major > a || major == a && minor >= b }
 	return rules{xattrWhiteouts: since(6, 7), escapes: since(6, 7), headers: since(6, 6), strict: since(6, 16)}
-}
-
-// release returns the kernel's version; that of a recent one if it does not say.
-func release() (major, minor int) {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err == nil {
-		_, err = fmt.Sscanf(string(b), "%d.%d", &major, &minor)
-	}
-	if err != nil {
-		return 99, 0
-	}
-	return major, minor
 }
 
 // visible is what the mount shows of an attribute, see

@@ -19,6 +19,9 @@ type Expected struct {
 	Hidden bool
 	// Unlistable: of a directory, see [Entry]; who lists the mount can't read it.
 	Unlistable bool
+	// Cached are other lines of a file that shares its lower inode with other names: a mount
+	// whose cache has the inode of one of these shows that one's metadata (ovl_get_inode).
+	Cached []string
 }
 
 // Allows reports whether an engine may say line.
@@ -39,6 +42,13 @@ func Compare(old, new map[string]*Entry) []Expected {
 	for p := range new {
 		paths[p] = true
 	}
+	type inode struct{ dev, ino uint64 }
+	names := map[inode][]*Entry{}
+	for _, e := range new {
+		if e.Err == 0 && e.Kind != "dir" {
+			names[inode{e.Dev, e.Ino}] = append(names[inode{e.Dev, e.Ino}], e)
+		}
+	}
 	var all []Expected
 	ended := "" // below it nothing is said
 	for _, p := range slices.SortedFunc(maps.Keys(paths), func(a, b string) int {
@@ -51,7 +61,15 @@ func Compare(old, new map[string]*Entry) []Expected {
 		lines := compare(from, to)
 		hidden := (from == nil || !from.Listed) && (to == nil || !to.Listed)
 		unlistable := from != nil && from.Unlistable || to != nil && to.Unlistable
-		all = append(all, Expected{p, lines, hidden, unlistable})
+		var cached []string
+		if to != nil && to.Err == 0 && to.Kind != "dir" {
+			for _, other := range names[inode{to.Dev, to.Ino}] {
+				if other != to {
+					cached = append(cached, compare(from, other)...)
+				}
+			}
+		}
+		all = append(all, Expected{p, lines, hidden, unlistable, cached})
 		if lines[0] == Unreadable || to == nil || to.Kind != "dir" {
 			ended = p
 		}

@@ -254,12 +254,12 @@ func (p *privileges) tryList(t *testing.T, run *torture.Run) {
 		}
 		return found
 	}
-	root := line(p.as(t, unprivileged{}, "ps", "--json"))
+	root := line(p.as(t, unprivileged{}, "ps", "--all-users", "--json"))
 	if strings.Count(root, "\n") != 1 || strings.Contains(root, `"error"`) {
 		t.Fatalf("as root, ps says %q", root)
 	}
 	for _, u := range p.users {
-		got := p.as(t, u, "ps", "--json")
+		got := p.as(t, u, "ps", "--all-users", "--json")
 		run.Count("commands", 1)
 		switch l := line(got); {
 		case got.status == 0 && l == root:
@@ -279,7 +279,7 @@ func TestPrivilege_Hidden(t *testing.T) {
 	p := newPrivileges(t, run, testenv.Tmpfs)
 	hidden := []string{"unshare", "--mount", "sh", "-c", `mount -t proc -o hidepid=2 proc /proc && exec "$@"`, "sh"}
 	for _, u := range []unprivileged{{prefix: hidden}, {prefix: append(hidden, p.users[0].prefix...)}} {
-		got := p.as(t, u, "ps", "--json")
+		got := p.as(t, u, "ps", "--all-users", "--json")
 		run.Count("commands", 1)
 		says := strings.Contains(got.stderr, "hidden")
 		if asRoot := len(u.prefix) == len(hidden); got.status != 0 || says == asRoot { // root sees all
@@ -303,7 +303,7 @@ func TestPrivilege_Stores(t *testing.T) {
 			if err := os.Chmod(filepath.Join(root, closed), mode); err != nil {
 				t.Fatal(err)
 			}
-			got := p.as(t, p.users[0], "ps", "--json", "--root", root)
+			got := p.as(t, p.users[0], "ps", "--all-users", "--json", "--root", root)
 			run.Count("commands", 1)
 			if says := strings.Contains(got.stderr, filepath.Join(root, closed)); says != (mode == 0) {
 				t.Errorf("%s has mode %v: exit status %d, stderr %q", closed, mode, got.status, got.stderr)

@@ -74,7 +74,7 @@ func (r race) run(t *testing.T, run *torture.Run, c *canary, raced map[string]in
 	for where := range strings.SplitSeq(r.where, ",") {
 		dir := s.merged
 		if where == "upper" {
-			dir = s.stack.Upper
+			dir, s.behind = s.stack.Upper, true
 		}
 		for range 2 {
 			pid, stop := r.startWriter(t, dir, c.path)
