@@ -47,7 +47,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("answer %d took %v: %v", i, took, err)
 		}
 		text := string(body)
-		if n := strings.Count(text, `overlaydiff_container_size_rw_bytes{id="c`); n != containers || !strings.Contains(text, "\noverlaydiff_scan_left_out 1500\n") {
+		if n := strings.Count(text, `overlaydiff_container_size_rw_bytes{container="",container_namespace="",id="c`); n != containers || !strings.Contains(text, "\noverlaydiff_scan_left_out 1500\n") {
 			t.Fatalf("%d containers of root's, want %d, in %d bytes", n, containers, len(text))
 		}
 	}
