@@ -2,8 +2,10 @@ package overlaydiff
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
@@ -92,13 +94,16 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 // inside one, or may be reached by a redirect of a lower layer from there.
 func (m *upperMarks) redirected(ctx context.Context, d *fswalk.Dir, name, path string, above []string) error {
 	inside, err := m.merged(ctx, path)
+	if errors.Is(err, syscall.ESTALE) {
+		return m.refuse(d, name, "is a directory above it, too")
+	}
 	if err != nil || len(inside) == 0 {
-		return err
+		return ignoreUnreadable(err)
 	}
 	for _, dir := range above {
 		lower, err := m.merged(ctx, dir)
 		if err != nil || len(lower) == 0 {
-			return err
+			return ignoreUnreadable(err)
 		}
 		for _, part := range inside {
 			again := part.layer == lower[0].layer && (part.at == lower[0].at || strings.HasPrefix(lower[0].at, strings.TrimSuffix(part.at, "/")+"/"))
@@ -132,13 +137,18 @@ func (m *upperMarks) explain(ctx context.Context, path string) (x diff.Explanati
 	return m.lookup.Explain(ctx, path, diff.Options{Content: diff.ContentNever})
 }
 
-// merged returns the lower directories that the new view merges at a path, topmost first. A
-// path at which the view has an error has none.
+// ignoreUnreadable returns err unless the view has an error at the path, which it then has
+// in every mount.
+func ignoreUnreadable(err error) error {
+	if inode.Unreadable(err) {
+		return nil
+	}
+	return err
+}
+
+// merged returns the lower directories that the new view merges at a path, topmost first.
 func (m *upperMarks) merged(ctx context.Context, path string) (dirs []lowerDir, err error) {
 	x, err := m.explain(ctx, path)
-	if inode.Unreadable(err) {
-		return nil, nil
-	}
 	for _, l := range x.Layers {
 		if l.Kind == diff.LayerLower && l.New != nil && l.New.Merged {
 			dirs = append(dirs, lowerDir{l.Number, l.New.At})

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Unreadable is the line of a path at which a view has an error.
@@ -22,6 +23,8 @@ type Expected struct {
 	// Cached are other lines of a file that shares its lower inode with other names: a mount
 	// whose cache has the inode of one of these shows that one's metadata (ovl_get_inode).
 	Cached []string
+	// Errno is the error of the new view at an unreadable path that the old view has.
+	Errno syscall.Errno
 }
 
 // Allows reports whether an engine may say line.
@@ -69,7 +72,11 @@ func Compare(old, new map[string]*Entry) []Expected {
 				}
 			}
 		}
-		all = append(all, Expected{p, lines, hidden, unlistable, cached})
+		var errno syscall.Errno
+		if from != nil && from.Err == 0 && to != nil {
+			errno = to.Err
+		}
+		all = append(all, Expected{p, lines, hidden, unlistable, cached, errno})
 		if lines[0] == Unreadable || to == nil || to.Kind != "dir" {
 			ended = p
 		}
