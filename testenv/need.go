@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -32,6 +33,7 @@ const (
 	UnmarkedDirs    Need = "new directories without a mark"         // that hide nothing
 	StrictMarks     Need = "errors for marks that are not followed" // even if they lead nowhere
 	MetacopyHeaders Need = "metacopy headers"                       // so that a value of 1 to 3 bytes is an error
+	MappedACLs      Need = "mapped access control lists"            // of id-mapped layers
 	Verity          Need = "verity"                                 // its mount option
 	PlainDataLayers Need = "data-only layers without metacopy"      // the option
 
@@ -110,6 +112,27 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 			return err
 		}
 		return tryOverlay(tb, dir, Overlay{Lower: []string{mapped}}, nil)
+	},
+	MappedACLs: func(tb testing.TB, dir string) error {
+		f := filepath.Join(dir, "lower", "f")
+		Tree(tb, filepath.Dir(f), "file f")
+		err := doACL(f, "1000:7")
+		if err != nil {
+			return err
+		}
+		mapped, err := TryIDMapped(tb, filepath.Dir(f), "0:100000:65536")
+		if err != nil {
+			return err
+		}
+		stored, err := xattr.LGet(f, "system.posix_acl_access")
+		if err != nil {
+			return err
+		}
+		shown, err := xattr.LGet(filepath.Join(mapped, "f"), "system.posix_acl_access")
+		if err == nil && bytes.Equal(stored, shown) {
+			err = syscall.EOPNOTSUPP
+		}
+		return err
 	},
 	Verity: func(tb testing.TB, dir string) error {
 		return tryOverlay(tb, dir, Overlay{Options: "metacopy=on,verity=on"}, nil)

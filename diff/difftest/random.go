@@ -36,6 +36,8 @@ type RandomOptions struct {
 	// IDMaps makes id-mapped mounts of lower layers: which, and with which of these maps
 	// (see [testenv.IDMapped]), the seed says.
 	IDMaps []string
+	// Needs are what all cases need; where a file system has it not, its test is left out.
+	Needs []testenv.Need
 	// Contents says of engines, by name, when they read contents. What is then
 	// missed by the documentation of [diff.Content], and nothing else, is logged
 	// instead of failed.
@@ -76,6 +78,7 @@ func RunRandom(t *testing.T, opts RandomOptions, engines map[string]Opener) {
 	fileSystems, seed := 0, opts.Seed
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
 		testenv.Scratch(t, fs) // skips, where there is none
+		testenv.Needs(t, fs, opts.Needs...)
 		r := random{t: t, fs: fs, engines: engines, contents: opts.Contents, checks: opts.Checks, idmaps: opts.IDMaps}
 		r.run(opts, seed)
 		t.Logf("%s: %s", fs, r.tally)
