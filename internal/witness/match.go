@@ -42,7 +42,7 @@ func (m *Mount) same(e *seen, l *Layer, dirfd int, name string, id *sys.Identity
 		case err != nil: // a file system without handles
 		case e.real.Upper != l.upper || e.real.Handle != h || differ(e.real.FileSystem, l.fileSystem()):
 			return false, true
-		case e.real.FileSystem == l.uuid && l.uuid != [16]byte{}, sys.NumbersInodes(l.fd):
+		case e.real.FileSystem == l.fileSystem() && e.real.FileSystem != [16]byte{}, sys.NumbersInodes(l.fd):
 			// Also of what was copied up, where the times are the upper layer's. Those file
 			// systems have random generation numbers in their handles.
 			return true, true

@@ -48,12 +48,17 @@ type Mount struct {
 	// verifies: a directory is merged only with lower ones that its origin mark names.
 	verifies bool
 	layers   []*Layer
+	// hint is the directory in which the last witness was: many layers of an image have
+	// files in the same ones.
+	hint string
+	// uuids are those of the layers' file systems that were asked for, by device.
+	uuids map[uint64][16]byte
 }
 
 // Open returns the mount whose root directory is open for reading as root, and that has
 // these features. The descriptor stays the caller's.
 func Open(root int, f diff.Features) (*Mount, error) {
-	m := &Mount{root: root, marks: whiteout.NamespaceOf(f), index: f.Index, verifies: f.NFSExport}
+	m := &Mount{root: root, marks: whiteout.NamespaceOf(f), index: f.Index, verifies: f.NFSExport, uuids: map[uint64][16]byte{}}
 	return m, sys.IdentityAt(root, "", &m.id)
 }
 
@@ -75,8 +80,7 @@ type Layer struct {
 	fd    int
 	upper bool
 
-	asked    bool
-	uuid     [16]byte // of the file system, once it was asked for
+	mount    *Mount
 	mayCopy  bool
 	copyings bool
 }
@@ -138,12 +142,14 @@ func (l *Layer) Empty() bool {
 	return empty && err == nil
 }
 
+// fileSystem returns the UUID of the layer's file system, zero if it is not known.
 func (l *Layer) fileSystem() [16]byte {
-	if !l.asked {
-		l.asked = true
-		l.uuid, _ = sys.FileSystemID(l.fd)
+	uuid, asked := l.mount.uuids[l.ID.Dev]
+	if !asked {
+		uuid, _ = sys.FileSystemID(l.fd)
+		l.mount.uuids[l.ID.Dev] = uuid
 	}
-	return l.uuid
+	return uuid
 }
 
 func (l *Layer) copies() bool {
@@ -275,7 +281,7 @@ func (m *Mount) open(dir int, upper bool) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layer{fd: fd, upper: upper}
+	l := &Layer{fd: fd, upper: upper, mount: m}
 	if err := sys.IdentityAt(fd, "", &l.ID); err != nil {
 		sys.Close(fd)
 		return nil, err
@@ -296,6 +302,9 @@ func (m *Mount) Lower(dir, above int) (*Layer, error) {
 	}
 	s := search{m: m, l: l, above: m.layers[:above], dirs: maxDirs, names: maxNames}
 	l.Verdict, l.Evidence = s.run()
+	if dir, _ := split(l.Evidence); l.Verdict == Proven {
+		m.hint = strings.Join(dir, "/")
+	}
 	return l, nil
 }
 
@@ -322,6 +331,9 @@ type search struct {
 }
 
 func (s *search) run() (Verdict, string) {
+	if path := s.hinted(); path != "" {
+		return Proven, path
+	}
 	if path := s.dir(s.l.fd, s.m.root, "", 0); path != "" {
 		return Proven, path
 	}
@@ -331,6 +343,31 @@ func (s *search) run() (Verdict, string) {
 		}
 	}
 	return Unproven, s.uncertain
+}
+
+// hinted returns the path of a witness among the files of the hinted directory, "" if there
+// is none. The bounds of the search are as before then.
+func (s *search) hinted() string {
+	if s.m.hint == "" {
+		return ""
+	}
+	below, err := sys.OpenDirBelow(s.l.fd, s.m.hint, sys.NoLinks)
+	if err != nil {
+		return ""
+	}
+	defer sys.Close(below)
+	shown, err := sys.OpenDirBelow(s.m.root, s.m.hint, sys.NoLinks)
+	if err != nil {
+		return ""
+	}
+	defer sys.Close(shown)
+	before := *s
+	s.dirs = 1
+	found := s.dir(below, shown, "/"+s.m.hint, maxDepth)
+	if found == "" {
+		*s = before
+	}
+	return found
 }
 
 // dir returns the path of a witness in a directory of the layer, "" if it has none.
