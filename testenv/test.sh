@@ -75,7 +75,7 @@ named() {
 }
 
 # Each step with the minutes that it takes on two processors, from nothing.
-steps=(formatted:0 vet:1 static:1 architectures:2 benchmarks:1 tests:4 races:5)
+steps=(formatted:0 vet:1 static:1 architectures:2 benchmarks:1 tests:8 races:8)
 vet() { go vet ./...; }
 [ "${OVERLAYDIFF_KERNELS-}" != none ] || OVERLAYDIFF_KERNELS=
 if [ $# -gt 0 ]; then
