@@ -133,6 +133,7 @@ func FuzzParseOptions(f *testing.F) {
 func FuzzParseMountinfo(f *testing.F) {
 	f.Add(`rw,lowerdir=a\134:b:c\134\054d\072::d,upperdir=/u\040\011\012x\134,workdir=w\3777,index=on`)
 	f.Add(`rw,context="a:b\042,c1",lowerdir+=l,datadir+=x\054,newoption=5,x-\054`)
+	f.Add(`rw,x-\0755554`) // the name has a '='
 	f.Fuzz(func(t *testing.T, s string) { fuzz(t, s, ParseMountinfo) })
 }
 

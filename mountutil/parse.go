@@ -160,7 +160,7 @@ func (p *parser) flag(name string, given bool) error {
 	case "nouserxattr", "nodefault_permissions": // Ubuntu's kernels have the negations, too, and show them
 		known = !p.seen[strings.TrimPrefix(name, "no")]
 	default:
-		known = isGeneric(name) && !strings.ContainsAny(name, `\,`) // an x-… that String could not write
+		known = isGeneric(name) && !strings.ContainsAny(name, `\,=`) // an x-… that String could not write
 		if known {
 			p.Generic = append(p.Generic, name)
 		}

@@ -33,6 +33,18 @@ PASS
 	}
 }
 
+func TestOnlyTimeUp(t *testing.T) {
+	for out, want := range map[string]bool{
+		"fuzz: elapsed: 1m0s\n--- FAIL: FuzzID (60.39s)\n    context deadline exceeded\nFAIL\nexit status 1\n":                                          true,
+		"--- FAIL: FuzzID (60.39s)\n    --- FAIL: FuzzID (0.00s)\n        x_test.go:1: context deadline exceeded\n\nFailing input written to x\nFAIL\n": false,
+		"--- FAIL: FuzzID (3.1s)\n    x_test.go:1: context deadline exceeded\nFAIL\n":                                                                   false,
+	} {
+		if got := onlyTimeUp.MatchString(out); got != want {
+			t.Errorf("%q: %t", out, got)
+		}
+	}
+}
+
 func TestFunctions(t *testing.T) {
 	found, err := functions(t.Context(), "Test", ".")
 	if err != nil {
