@@ -13,8 +13,9 @@ import (
 )
 
 // Replicate copies what is in one directory into another, which is there, as cp -a does:
-// types, contents, hard links, owners, modes, times and extended attributes; not what is
-// mounted inside.
+// types, contents, hard links, owners, modes, times, and the extended attributes that the
+// other file system can have (a tmpfs has no user.* before Linux 6.6). Nothing may be mounted
+// inside.
 func Replicate(from, to string) error {
 	type inode struct{ dev, ino uint64 }
 	made := map[inode]string{}
@@ -84,6 +85,9 @@ func replicate(path, target string, exists bool, st *syscall.Stat_t) error {
 		var value []byte
 		if value, err = xattr.LGet(path, name); err == nil {
 			err = xattr.LSet(target, name, value)
+		}
+		if errors.Is(err, syscall.EOPNOTSUPP) {
+			err = nil
 		}
 		if err != nil {
 			break
