@@ -54,7 +54,9 @@ func TestSuite_Read(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Suite{
-		Passed: 3, Failed: 2, Skipped: 3, Failures: []string{"TestTree/bad", "TestItself"},
+		Passed: 3, Failed: 2, Skipped: 3, Failures: []Failure{
+			{"TestTree/bad", "    x_test.go:1: no good\n"}, {"TestItself", ""},
+		},
 		Absent: map[string]int{"userxattr on tmpfs": 2}, Skips: map[string]int{"needs a lion: none here": 1},
 	}
 	if d := cmp.Diff(want, s); d != "" {
@@ -85,7 +87,7 @@ func TestComplaints(t *testing.T) {
 		want []string // parts of complaints
 	}{
 		"good":           {Result{Series: "6.1", Suites: []Suite{{Absent: all}}}, nil},
-		"failed":         {Result{Series: "latest", Suites: []Suite{{Package: "p", Exit: 1, Failed: 1, Failures: []string{"TestX"}}}}, []string{"p: TestX failed"}},
+		"failed":         {Result{Series: "latest", Suites: []Suite{{Package: "p", Exit: 1, Failed: 1, Failures: []Failure{{"TestX", "x_test.go:1: no good\n"}}}}}, []string{"p: TestX failed\n    x_test.go:1: no good"}},
 		"status only":    {Result{Series: "latest", Suites: []Suite{{Package: "p", Exit: 99}}}, []string{"p: exit status 99"}},
 		"no end":         {Result{Series: "latest", Broken: "it panicked", Suites: []Suite{{Package: "p", Exit: notRun}}}, []string{"it panicked", "p: it did not come to its end"}},
 		"skipped":        {Result{Series: "latest", Suites: []Suite{{Package: "p", Skips: map[string]int{"needs a lion": 2}}}}, []string{"2 tests are skipped: needs a lion"}},
@@ -169,7 +171,7 @@ func TestDocument(t *testing.T) {
 	for _, r := range []*Result{
 		{Series: "latest", Release: "7.3.4+deb13-cloud-amd64", Emulated: true, Suites: []Suite{{Package: "native", Passed: 5, Seconds: 2}}, Probes: map[string]json.RawMessage{"ext4": probed("yes"), "tmpfs": probed("yes")}},
 		{
-			Series: "5.10", Release: "5.10.0-46-cloud-amd64", Suites: []Suite{{Package: "native", Passed: 3, Failed: 1, Failures: []string{"TestX"}, Skipped: 2, Absent: map[string]int{"userxattr on tmpfs": 2}}},
+			Series: "5.10", Release: "5.10.0-46-cloud-amd64", Suites: []Suite{{Package: "native", Passed: 3, Failed: 1, Failures: []Failure{{Test: "TestX"}}, Skipped: 2, Absent: map[string]int{"userxattr on tmpfs": 2}}},
 			Probes: map[string]json.RawMessage{"ext4": probed("unknown"), "tmpfs": probed("no")},
 		},
 		{Series: "6.12", Release: "6.12.1", Part: true},

@@ -42,9 +42,24 @@ type Suite struct {
 	Exit                    int
 	Seconds                 float64
 	Passed, Failed, Skipped int
-	Failures                []string       `json:",omitempty"`
+	Failures                []Failure      `json:",omitempty"`
 	Absent                  map[string]int `json:",omitempty"` // what the kernel lacks → skipped tests that need it
 	Skips                   map[string]int `json:",omitempty"` // other reasons → skipped tests
+}
+
+// Failure is a test that failed, and what it said.
+type Failure struct{ Test, Said string }
+
+// told is how much of what a test said is told at once. The rest is in the results, which
+// CI does not keep.
+const told = 8 << 10
+
+func (f Failure) String() string {
+	said := strings.TrimRight(f.Said, "\n")
+	if len(said) > told {
+		said = said[:told] + "\n[…]"
+	}
+	return strings.ReplaceAll(f.Test+" failed\n"+said, "\n", "\n    ")
 }
 
 // event is a line of test2json.
@@ -74,7 +89,9 @@ func (s *Suite) read(ctx context.Context, output []byte) error {
 			order = append(order, e.Test)
 			verdicts[e.Test] = failed // unless it ends
 		case "output":
-			says[e.Test] += e.Output
+			if frame := strings.TrimSpace(e.Output); frame != "" && !strings.HasPrefix(frame, "=== ") && !strings.HasPrefix(frame, "--- ") {
+				says[e.Test] += e.Output
+			}
 		case "pass", failed, "skip":
 			verdicts[e.Test] = e.Action
 		}
@@ -104,7 +121,7 @@ func (s *Suite) count(test, verdict, says string) {
 		s.Passed++
 	case failed:
 		s.Failed++
-		s.Failures = append(s.Failures, test)
+		s.Failures = append(s.Failures, Failure{test, says})
 	case "skip":
 		s.Skipped++
 		why := reason(says)
@@ -141,8 +158,8 @@ func (r *Result) complaints() []string {
 		all = append(all, r.Broken)
 	}
 	for _, s := range r.Suites {
-		for _, test := range s.Failures {
-			all = append(all, fmt.Sprintf("%s: %s failed", s.Package, test))
+		for _, f := range s.Failures {
+			all = append(all, fmt.Sprintf("%s: %s", s.Package, f))
 		}
 		switch {
 		case s.Exit == notRun:
