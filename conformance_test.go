@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -50,6 +53,48 @@ func TestRandom(t *testing.T) {
 		}
 	}
 	difftest.RunRandom(t, difftest.RandomOptions{Contents: contents}, engines)
+}
+
+// Before 6.16 a redirect of the upper layer that is not followed is no error where nothing is
+// at its end. In the mount that the naive engine makes, the upper layer is a lower one.
+func TestNaive_RedirectNotFollowed(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		dir := testenv.Scratch(t, fs)
+		lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
+		testenv.Tree(t, lower, "file d/f")
+		testenv.Tree(t, upper, "dir e xattr.trusted.overlay.redirect=nowhere", "file e/g", "dir d/n/m xattr.trusted.overlay.redirect=/nowhere")
+		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{lower}, Upper: upper, Options: "redirect_dir=nofollow"})
+		_, refused := os.Lstat(filepath.Join(merged, "e"))
+		s, err := FromMount(t.Context(), merged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s.Mountpoint = range []string{merged, ""} {
+			var got []string
+			d, err := Open(t.Context(), s, Options{Engine: Naive})
+			if err == nil {
+				for c, e := range d.Changes(t.Context()) {
+					if err = e; e != nil {
+						break
+					}
+					got = append(got, c.String())
+				}
+				err = errors.Join(err, d.Close())
+			}
+			switch {
+			case refused != nil:
+				if !errors.Is(err, syscall.EPERM) {
+					t.Errorf("mounted on %q: changes %q, error %v; want EPERM", s.Mountpoint, got, err)
+				}
+			case s.Mountpoint == "":
+				if !errors.Is(err, diff.ErrUnsupported) {
+					t.Errorf("by its layers: changes %q, error %v; want a refusal", got, err)
+				}
+			case err != nil || !slices.Equal(got, []string{"A /d/n", "A /d/n/m", "A /e", "A /e/g"}):
+				t.Errorf("mounted: changes %q, error %v", got, err)
+			}
+		}
+	})
 }
 
 // TestRaw holds the engines against the kernel's mounts of layers that no kernel wrote.

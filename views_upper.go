@@ -25,10 +25,9 @@ import (
 //   - With index=on, a metacopy file whose origin is not the file below is an error.
 //   - A directory is its topmost lower directory's inode, which can't be a directory
 //     above it as well.
+//   - Where redirects are not followed, that of a lower layer is an error. Before 6.16 one
+//     of the upper layer is none if nothing is where it leads.
 func showsUpper(ctx context.Context, s diff.Stack) error {
-	if !s.Features.RedirectFollow && !s.Features.Metacopy && len(s.Data) == 0 {
-		return nil
-	}
 	tree, err := (&mountutil.Mounts{Opener: s.Opener}).OpenTree(s.Upper)
 	if err != nil {
 		return err
@@ -78,8 +77,12 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 		return m.file(ctx, d, name, path)
 	case sys.Directory:
 		redirect, _, err := m.mark(d, name, m.marks.Redirect)
-		if err == nil && len(redirect) > 0 && m.Features.RedirectFollow {
+		switch {
+		case err != nil || len(redirect) == 0:
+		case m.Features.RedirectFollow:
 			err = m.redirected(ctx, d, name, path, above)
+		default:
+			err = m.notFollowed(ctx, d, name, path, above[len(above)-1])
 		}
 		if err != nil {
 			return err
@@ -119,6 +122,23 @@ func (m *upperMarks) redirected(ctx context.Context, d *fswalk.Dir, name, path s
 		}
 	}
 	return nil
+}
+
+// notFollowed refuses a directory whose redirect is not followed and, as the kernel looks
+// an upper directory up, no error either. parent is where it is in the view. A redirect is
+// not read below what no lower layer has, and on an opaque directory.
+func (m *upperMarks) notFollowed(ctx context.Context, d *fswalk.Dir, name, path, parent string) error {
+	if _, err := m.explain(ctx, path); err != nil {
+		return ignoreUnreadable(err)
+	}
+	opaque, _, err := m.mark(d, name, m.marks.Opaque)
+	if err != nil || whiteout.IsOpaque(opaque) {
+		return err
+	}
+	if below, err := m.merged(ctx, parent); err != nil || len(below) == 0 {
+		return ignoreUnreadable(err)
+	}
+	return m.refuse(d, name, "has a redirect that is not followed and leads nowhere")
 }
 
 // lowerDir is a directory of a lower layer.
@@ -208,6 +228,9 @@ func (m *upperMarks) mark(d *fswalk.Dir, name, attr string) (value []byte, has b
 }
 
 func (m *upperMarks) file(ctx context.Context, d *fswalk.Dir, name, path string) error {
+	if !m.Features.Metacopy && len(m.Data) == 0 {
+		return nil
+	}
 	if _, is, err := m.mark(d, name, m.marks.Metacopy); err != nil || !is {
 		return err
 	}

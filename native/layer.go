@@ -19,10 +19,11 @@ type layer struct {
 	tree *mountutil.Tree
 	path string
 	root diff.Inode // its directory
-	// device is that of its root. identified: its file system has an id.
+	// device is that of its root. identified: its file system tells its UUID. mayBe
+	// reports whether it can have one.
 	device     uint64
-	id         [16]byte
 	identified bool
+	mayBe      func(uuid [16]byte) bool
 	uuidOff    bool        // see [diff.Features]
 	overlay    bool        // it is on an overlay itself
 	lens       *inode.Lens // how the mount shows what is stored in it
@@ -31,10 +32,10 @@ type layer struct {
 // mayHave reports whether a handle can be that of an inode of the layer's file system
 // (ovl_decode_real_fh, Linux 6.18). Mounted with uuid=off, handles have no file system.
 func (l layer) mayHave(origin whiteout.Origin) bool {
-	if origin.FileSystem == [16]byte{} {
-		return true
+	if l.uuidOff {
+		return origin.FileSystem == [16]byte{}
 	}
-	return !l.uuidOff && (!l.identified || origin.FileSystem == l.id)
+	return l.mayBe(origin.FileSystem)
 }
 
 // setTraps notes the directories that no lookup in a layer may come to: the roots of
@@ -88,7 +89,8 @@ func (l *layer) look() error {
 		return &fs.PathError{Op: "statx", Path: l.path, Err: err}
 	}
 	l.root, l.device = diff.Inode{Dev: st.Dev, Ino: st.Ino}, st.Dev
-	l.id, l.identified = sys.FileSystemID(l.tree.FD())
+	_, l.identified = sys.FileSystemID(l.tree.FD())
+	l.mayBe = sys.MayHaveID(l.tree.FD())
 	l.overlay = sys.IsOverlay(l.tree.FD())
 	return nil
 }

@@ -84,7 +84,7 @@ floor tests
 	testenv:           syscall internal/sys github.com/pkg/xattr go.uber.org/goleak
 	testenv/refdiff:   syscall github.com/pkg/xattr
 	testenv/oddtar:
-	testenv/rawgen:    syscall internal/sys github.com/pkg/xattr
+	testenv/rawgen:    syscall internal/sys testenv github.com/pkg/xattr
 	testenv/rawref:    syscall github.com/pkg/xattr
 	testenv/vm: syscall
 	testenv/vm/guestinit: syscall testenv/vm golang.org/x/sys/unix

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"unsafe"
@@ -9,7 +10,8 @@ import (
 )
 
 // FileSystemID returns the UUID of the file system of fd, and false if it has
-// none or does not tell (FS_IOC_GETFSUUID is Linux 6.9; btrfs has its own call).
+// none or does not tell (FS_IOC_GETFSUUID is Linux 6.9; btrfs and xfs have calls of
+// their own).
 func FileSystemID(fd int) (id [16]byte, ok bool) {
 	var uuid struct {
 		length uint8
@@ -18,15 +20,46 @@ func FileSystemID(fd int) (id [16]byte, ok bool) {
 	if ioctl(fd, getFSUUID, unsafe.Pointer(&uuid)) == 0 && uuid.length == 16 {
 		return uuid.id, true
 	}
-	var info struct {
+	var btrfs struct {
 		maxID, devices uint64
 		fsid           [16]byte
 		rest           [1024 - 32]byte
 	}
-	if ioctl(fd, btrfsFSInfo, unsafe.Pointer(&info)) == 0 {
-		return info.fsid, true
+	if ioctl(fd, btrfsFSInfo, unsafe.Pointer(&btrfs)) == 0 {
+		return btrfs.fsid, true
+	}
+	var xfs struct {
+		_    [64]byte
+		uuid [16]byte
+		_    [256 - 80]byte
+	}
+	if ioctl(fd, xfsGeometry, unsafe.Pointer(&xfs)) == 0 {
+		return xfs.uuid, true
 	}
 	return id, false
+}
+
+// MayHaveID returns a function that reports whether a UUID can be that of the file system
+// of fd. It is sure where [FileSystemID] knows the UUID. Where statfs has a sum of its
+// halves (ext4, and tmpfs since 5.13, 59cda49ecf6c), the sum must be right; without, every
+// UUID can be it.
+func MayHaveID(fd int) func(id [16]byte) bool {
+	if known, ok := FileSystemID(fd); ok {
+		return func(id [16]byte) bool { return id == known }
+	}
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) == nil {
+		sum := uint64(uint32(st.Fsid.Val[0])) | uint64(uint32(st.Fsid.Val[1]))<<32
+		switch {
+		case magic(&st) == unix.EXT4_SUPER_MAGIC, magic(&st) == unix.TMPFS_MAGIC && sum != 0:
+			return func(id [16]byte) bool {
+				return binary.LittleEndian.Uint64(id[:8])^binary.LittleEndian.Uint64(id[8:]) == sum
+			}
+		case magic(&st) == unix.TMPFS_MAGIC: // it has a random one (4.13, 2b4db79618ad)
+			return func(id [16]byte) bool { return id != [16]byte{} }
+		}
+	}
+	return func([16]byte) bool { return true }
 }
 
 // SharesExtents reports whether files of a and b may have their data in the same
@@ -82,28 +115,12 @@ func lineage(fd int, st *unix.Statfs_t) (id [16]byte, ok bool) {
 	if id, ok = FileSystemID(fd); ok {
 		return id, true
 	}
-	switch magic(st) {
-	case unix.XFS_SUPER_MAGIC:
-		return xfsID(fd)
-	case unix.EXT4_SUPER_MAGIC: // f_fsid is made from the UUID, not from the device
+	if magic(st) == unix.EXT4_SUPER_MAGIC { // f_fsid is made from the UUID, not from the device
 		id[0] = 1
 		copy(id[1:], unsafe.Slice((*byte)(unsafe.Pointer(&st.Fsid)), unsafe.Sizeof(st.Fsid)))
 		return id, true
 	}
 	return id, false
-}
-
-// xfsID is [FileSystemID] for xfs, on any kernel.
-func xfsID(fd int) (id [16]byte, ok bool) {
-	var info struct {
-		_    [64]byte
-		uuid [16]byte
-		_    [256 - 80]byte
-	}
-	if ioctl(fd, xfsGeometry, unsafe.Pointer(&info)) != 0 {
-		return id, false
-	}
-	return info.uuid, true
 }
 
 // magic returns the type of a file system as the constants of linux/magic.h have it. The

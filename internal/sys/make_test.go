@@ -136,17 +136,3 @@ func TestMakeDevice(t *testing.T) {
 		}
 	}
 }
-
-// Before Linux 6.9 the UUID of xfs comes from its own call.
-func TestXFSID(t *testing.T) {
-	testenv.Needs(t, testenv.XFS, testenv.FileSystemIDs)
-	fd, err := sys.OpenDir(testenv.Scratch(t, testenv.XFS))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sys.Close(fd)
-	want, _ := sys.FileSystemID(fd)
-	if got, ok := sys.XFSID(fd); !ok || got != want {
-		t.Errorf("got %x, %v; want %x", got, ok, want)
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/pkg/xattr"
 
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
 // Builder does the operations of a case. Dirs has the directories by name: U, W, m,
@@ -155,7 +156,13 @@ func (b Builder) handle(place string, upper bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, _ := sys.FileSystemID(int(dir.Fd()))
+	id, ok := sys.FileSystemID(int(dir.Fd()))
+	if !ok {
+		// A layer that is a mount may be read-only: what it is a mount of is beside it. Of a
+		// file system of which nothing can be learned the kernel has no marks either.
+		layer, _, _ := strings.Cut(place, "/")
+		id, _ = testenv.FileSystemUUID(filepath.Dir(b.Dirs[layer]))
+	}
 	flags := byte(0)
 	if upper {
 		flags = 4 // OVL_FH_FLAG_PATH_UPPER
