@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -55,46 +56,80 @@ func TestRandom(t *testing.T) {
 	difftest.RunRandom(t, difftest.RandomOptions{Contents: contents}, engines)
 }
 
-// Before 6.16 a redirect of the upper layer that is not followed is no error where nothing is
-// at its end. In the mount that the naive engine makes, the upper layer is a lower one.
-func TestNaive_RedirectNotFollowed(t *testing.T) {
-	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
-		dir := testenv.Scratch(t, fs)
-		lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
-		testenv.Tree(t, lower, "file d/f")
-		testenv.Tree(t, upper, "dir e xattr.trusted.overlay.redirect=nowhere", "file e/g", "dir d/n/m xattr.trusted.overlay.redirect=/nowhere")
-		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{lower}, Upper: upper, Options: "redirect_dir=nofollow"})
-		_, refused := os.Lstat(filepath.Join(merged, "e"))
-		s, err := FromMount(t.Context(), merged)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s.Mountpoint = range []string{merged, ""} {
-			var got []string
-			d, err := Open(t.Context(), s, Options{Engine: Naive})
-			if err == nil {
-				for c, e := range d.Changes(t.Context()) {
-					if err = e; e != nil {
-						break
+// What the kernel's lookup makes of marks in the upper layer, it may not make of them in the
+// mount of the naive engine, where that is a lower one. Which of them differ depends on the
+// kernel: the mount says what is right, and without one the engine has to refuse.
+func TestNaive_UpperMarks(t *testing.T) {
+	for name, test := range map[string]struct {
+		options, upper, look string
+		errno                syscall.Errno // where it is an error
+		differs              bool          // in the naive engine's mount, where it is an error; else where it is none
+		mark                 func(merged, upper string) error
+		want                 []string // where it is none
+	}{
+		"a redirect that is not followed": { // an error since 6.16, before only in a lower layer
+			options: "redirect_dir=nofollow", look: "e", errno: syscall.EPERM,
+			upper: "dir e xattr.trusted.overlay.redirect=nowhere; file e/g; dir d/n/m xattr.trusted.overlay.redirect=/nowhere",
+			want:  []string{"A /d/n", "A /d/n/m", "A /e", "A /e/g"},
+		},
+		"an origin of another type": { // an error before 5.15, in no lower layer
+			upper: "file f", look: "f", errno: syscall.EIO, differs: true, want: []string{"A /f", "C /x"},
+			mark: func(merged, upper string) error {
+				return testenv.Mistype(filepath.Join(merged, "x"), filepath.Join(upper, "x"), filepath.Join(upper, "f"))
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+				dir := testenv.Scratch(t, fs)
+				o := testenv.Overlay{Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"), Options: test.options}
+				testenv.Tree(t, o.Lower[0], "file d/f", "dir x")
+				testenv.Tree(t, o.Upper, strings.Split(test.upper, "; ")...)
+				merged := testenv.Mount(t, o)
+				if test.mark != nil {
+					if err := test.mark(merged, o.Upper); err != nil {
+						t.Fatal(err)
 					}
-					got = append(got, c.String())
 				}
-				err = errors.Join(err, d.Close())
-			}
-			switch {
-			case refused != nil:
-				if !errors.Is(err, syscall.EPERM) {
-					t.Errorf("mounted on %q: changes %q, error %v; want EPERM", s.Mountpoint, got, err)
+				_, refused := os.Lstat(filepath.Join(merged, test.look))
+				s, err := FromMount(t.Context(), merged)
+				if err != nil {
+					t.Fatal(err)
 				}
-			case s.Mountpoint == "":
-				if !errors.Is(err, diff.ErrUnsupported) {
-					t.Errorf("by its layers: changes %q, error %v; want a refusal", got, err)
+				for _, s.Mountpoint = range []string{merged, ""} {
+					got, err := asked(t, s, Naive)
+					switch {
+					case s.Mountpoint == "" && test.differs == (refused != nil):
+						if !errors.Is(err, diff.ErrUnsupported) {
+							t.Errorf("by its layers: changes %q, error %v; want a refusal", got, err)
+						}
+					case refused != nil:
+						if !errors.Is(err, test.errno) {
+							t.Errorf("mounted on %q: changes %q, error %v; want %v", s.Mountpoint, got, err, test.errno)
+						}
+					case err != nil || !slices.Equal(got, test.want):
+						t.Errorf("mounted on %q: changes %q, error %v; want %q", s.Mountpoint, got, err, test.want)
+					}
 				}
-			case err != nil || !slices.Equal(got, []string{"A /d/n", "A /d/n/m", "A /e", "A /e/g"}):
-				t.Errorf("mounted: changes %q, error %v", got, err)
-			}
+			})
+		})
+	}
+}
+
+// asked returns the changes that an engine tells.
+func asked(t *testing.T, s diff.Stack, engine Choice) (changes []string, err error) {
+	d, err := Open(t.Context(), s, Options{Engine: engine})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	for c, err := range d.Changes(t.Context()) {
+		if err != nil {
+			return changes, err
 		}
-	})
+		changes = append(changes, c.String())
+	}
+	return changes, nil
 }
 
 // TestRaw holds the engines against the kernel's mounts of layers that no kernel wrote.

@@ -10,6 +10,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/kernel"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/native"
@@ -25,6 +26,7 @@ import (
 //   - With index=on, a metacopy file whose origin is not the file below is an error.
 //   - A directory is its topmost lower directory's inode, which can't be a directory
 //     above it as well.
+//   - Before 5.15, a file whose origin is of another type is an error.
 //   - Where redirects are not followed, that of a lower layer is an error. Before 6.16 one
 //     of the upper layer is none if nothing is where it leads.
 func showsUpper(ctx context.Context, s diff.Stack) error {
@@ -72,6 +74,11 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 		return err
 	}
 	path := diff.Join(above[len(above)-1], name)
+	if st.Format() != sys.Directory && kernel.Running().StrictOrigins {
+		if err := m.origin(ctx, d, name, path); err != nil {
+			return err
+		}
+	}
 	switch st.Format() {
 	case sys.Regular:
 		return m.file(ctx, d, name, path)
@@ -210,6 +217,18 @@ func (m *upperMarks) redirects(ctx context.Context, in lowerDir) (found bool, er
 	}
 	err = walk(pool.Root(fd, diff.Join(m.Lower[in.layer-1], in.at)))
 	return found, err
+}
+
+// origin refuses a file that only the upper layer's lookup refuses, for its origin.
+func (m *upperMarks) origin(ctx context.Context, d *fswalk.Dir, name, path string) error {
+	if _, has, err := m.mark(d, name, m.marks.Origin); err != nil || !has {
+		return err
+	}
+	_, err := m.explain(ctx, path)
+	if inode.Unreadable(err) {
+		return m.refuse(d, name, "can't be read, for its origin mark perhaps")
+	}
+	return err
 }
 
 func (*upperMarks) refuse(d *fswalk.Dir, name, what string) error {

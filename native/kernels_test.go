@@ -137,6 +137,28 @@ func TestKernels_NotFollowed(t *testing.T) {
 	})
 }
 
+// Before 5.15 a file whose origin is of another type is an error.
+func TestKernels_OriginOfAnotherType(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		o := layers{lower: []string{"dir d; dir e"}, upper: "file e/f; symlink s -> x"}.make(t, testenv.Scratch(t, fs))
+		merged := testenv.Mount(t, testenv.Overlay{Lower: o.stack.Lower, Upper: o.stack.Upper, Work: o.stack.Work})
+		for _, name := range []string{"e/f", "s"} {
+			if err := testenv.Mistype(filepath.Join(merged, "d"), filepath.Join(o.stack.Upper, "d"), filepath.Join(o.stack.Upper, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		testenv.Unmount(t, merged)
+		o.checkShown(t)
+		twoWays(t, fs, testenv.LooseOrigins,
+			func(t *testing.T) { o.agrees(t, []string{"C /d mode", "A /e/f", "A /s"}) },
+			func(t *testing.T) {
+				if got, err := o.changes(t, 1); !errors.Is(err, syscall.EIO) {
+					t.Errorf("changes %q, error %v, want EIO", got, err)
+				}
+			})
+	})
+}
+
 // Since 6.6 the metacopy attribute is empty or has a header of four bytes; what
 // is shorter was taken for empty before.
 func TestKernels_MetacopyHeaders(t *testing.T) {

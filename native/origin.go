@@ -4,6 +4,7 @@ import (
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/kernel"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
@@ -65,6 +66,22 @@ func (l *lookup) belongs(up, h *probe) (bool, error) {
 		err = markError(&up.ref, l.marks.Origin, "the lower file below it is not the one that it was copied up from", syscall.ESTALE)
 	}
 	return same, err
+}
+
+// checkOrigin returns the error with which kernels before 5.15 refuse an upper file whose
+// origin is of another type (ovl_check_origin_fh).
+func (l *lookup) checkOrigin(up *probe) error {
+	if up.ref.IsDir() || !kernel.Running().StrictOrigins {
+		return nil
+	}
+	origin, _, ok, err := l.origin(&up.ref, l.marks.Origin)
+	if err != nil || !ok {
+		return err
+	}
+	if st, err := statOrigin(origin, l.layers); err == nil && st.Format() != up.ref.Stat.Format() {
+		return markError(&up.ref, l.marks.Origin, "it is an inode of another type", syscall.EIO)
+	}
+	return nil
 }
 
 // copiedFrom returns what stat says of up's origin; false if that leads nowhere or to

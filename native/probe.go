@@ -6,6 +6,7 @@ import (
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/kernel"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/whiteout"
 )
@@ -102,7 +103,7 @@ func (l *lookup) drop(err error) error {
 // isWhiteout is [whiteout.Namespace.Is], as the running kernel sees it.
 func isWhiteout(marks *whiteout.Namespace, dirfd int, name string, st *sys.Stat) (bool, error) {
 	is, err := marks.Is(dirfd, name, st)
-	return is && (st.Format() != sys.Regular || running().xattrWhiteouts), err
+	return is && (st.Format() != sys.Regular || kernel.Running().XattrWhiteouts), err
 }
 
 // hidden says that name in dir can't be read because of a mount.
@@ -154,7 +155,7 @@ func (p *probe) isMetacopy(l *lookup) (bool, error) {
 		if err != nil || !ok {
 			return false, err
 		}
-		if err := whiteout.CheckMetacopy(value); err != nil && running().headers {
+		if err := whiteout.CheckMetacopy(value); err != nil && kernel.Running().Headers {
 			return false, markError(&p.ref, l.marks.Metacopy, fmt.Sprintf("a value of %d bytes is malformed", len(value)), err)
 		}
 		return true, nil

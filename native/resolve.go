@@ -26,6 +26,7 @@ package native
 //	lookup.verify            ovl_validate_verity            6.6 (184996e92e86)
 //	lookup.belongs           ovl_verify_origin, with ovl_verify_fh 4.13, of directories 4.16
 //	lookup.copiedFrom        ovl_check_origin               4.12
+//	lookup.checkOrigin       its error, until               5.15 (ffb24e3c6578)
 //	lookup.indexed           ovl_lookup_index               4.13, of directories 4.16
 //	resolver.visible         ovl_can_list, with ovl_is_escaped_xattr 6.7 (dad02fad84cb)
 //
@@ -42,6 +43,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/kernel"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -140,6 +142,11 @@ func (l *lookup) resolve(parent merged, name string, inNew bool) (*object, error
 		// Without a layer below, and nowhere to be led to, no mark changes what is seen.
 		quiet := !l.marked() && len(parent.lowers) == 0
 		if up, err = l.walk(0, parent.upper, &st, quiet); err != nil {
+			return nil, err
+		}
+	}
+	if up != nil {
+		if err := l.checkOrigin(up); err != nil {
 			return nil, err
 		}
 	}
@@ -336,7 +343,7 @@ func (l *lookup) redirect(p *probe, st *state, after int) error {
 // was refused.
 func (l *lookup) permitted(st *state, meta bool, at *probe, found bool) error {
 	meta, redirect := meta && !l.features.Metacopy, len(st.followed) > 0 && !l.features.RedirectFollow
-	if !meta && !redirect || found == running().strict {
+	if !meta && !redirect || found == kernel.Running().StrictMarks {
 		return nil
 	}
 	switch {

@@ -3,11 +3,13 @@ package native
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/overlaydiff/overlaydiff/internal/fswalk"
 	"github.com/overlaydiff/overlaydiff/internal/inode"
+	"github.com/overlaydiff/overlaydiff/internal/kernel"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/internal/views"
 )
@@ -234,4 +236,14 @@ func (l *lookup) parent(inNew bool) merged {
 		return l.dir.new
 	}
 	return merged{lowers: l.dir.new.lowers}
+}
+
+// visible is what the mount shows of an attribute, see
+// [whiteout.Namespace.Visible].
+func (r *resolver) visible(name string) (string, bool) {
+	shown, ok := r.marks.Visible(name)
+	if ok && strings.HasPrefix(name, r.marks.Prefix) && !kernel.Running().Escapes {
+		return "", false
+	}
+	return shown, ok
 }

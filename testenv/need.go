@@ -32,6 +32,7 @@ const (
 	// Where kernels take the same layers in two ways: the newer one.
 	UnmarkedDirs    Need = "new directories without a mark"         // that hide nothing
 	StrictMarks     Need = "errors for marks that are not followed" // even if they lead nowhere
+	LooseOrigins    Need = "files with an origin of another type"   // where before 5.15 is an error
 	MetacopyHeaders Need = "metacopy headers"                       // so that a value of 1 to 3 bytes is an error
 	MappedACLs      Need = "mapped access control lists"            // of id-mapped layers
 	Verity          Need = "verity"                                 // its mount option
@@ -94,6 +95,17 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 				return syscall.EOPNOTSUPP
 			}
 			return nil
+		})
+	},
+	LooseOrigins: func(tb testing.TB, dir string) error {
+		upper := filepath.Join(dir, "upper")
+		Tree(tb, upper, "file n")
+		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
+			if err := Mistype(filepath.Join(merged, "d"), filepath.Join(upper, "d"), filepath.Join(upper, "n")); err != nil {
+				tb.Error(err)
+			}
+			_, err := os.Lstat(filepath.Join(merged, "n"))
+			return err
 		})
 	},
 	MetacopyHeaders: func(tb testing.TB, dir string) error {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/pkg/xattr"
 )
 
 // FileSystemUUID returns the UUID of the file system of a directory as the kernel writes it
@@ -35,12 +36,24 @@ func FileSystemUUID(dir string) (uuid [16]byte, err error) {
 		return uuid, err
 	}
 	// struct ovl_fb: version, magic, length, flags, type, UUID, file handle
-	var origin [256]byte
 	const begin = 5
-	n, err := syscall.Getxattr(at("u/f"), "trusted.overlay.origin", origin[:])
-	if err != nil || n < begin+len(uuid) {
-		return uuid, fmt.Errorf("the origin of %s: %d bytes, %w", at("u/f"), n, errors.Join(err, syscall.ENODATA))
+	origin, err := xattr.LGet(at("u/f"), "trusted.overlay.origin")
+	if err != nil {
+		return uuid, err
+	}
+	if len(origin) < begin+len(uuid) {
+		return uuid, fmt.Errorf("the origin of %s has %d bytes", at("u/f"), len(origin))
 	}
 	copy(uuid[:], origin[begin:])
 	return uuid, nil
+}
+
+// Mistype has the directory dir of an overlay copied up to the upper layer's up, and gives
+// its origin mark to to, which is no directory.
+func Mistype(dir, up, to string) error {
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
+	origin, err := xattr.LGet(up, "trusted.overlay.origin")
+	return errors.Join(err, xattr.LSet(to, "trusted.overlay.origin", origin))
 }

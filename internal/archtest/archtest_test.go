@@ -49,9 +49,12 @@ floor proofs
 floor mounts
 	mountutil:         syscall diff whiteout internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo
 
+floor kernels
+	internal/kernel:   syscall internal/sys mountutil
+
 floor engines and their peers
 	features:          syscall diff mountutil internal/scratch internal/sys golang.org/x/sys/unix
-	native:            syscall diff whiteout mountutil internal/fswalk internal/inode internal/sys internal/views
+	native:            syscall diff whiteout mountutil internal/fswalk internal/inode internal/kernel internal/sys internal/views
 	naive:             syscall diff internal/fswalk internal/inode internal/sys internal/views
 	layer:             syscall diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
@@ -59,7 +62,7 @@ floor engines and their peers
 	stores:            syscall diff internal/paths internal/sys mountutil
 
 floor facade
-	.:                 syscall diff internal/sys internal/fswalk internal/inode internal/scratch internal/wholefile whiteout mountutil
+	.:                 syscall diff internal/sys internal/fswalk internal/inode internal/kernel internal/scratch internal/wholefile whiteout mountutil
 	                   features native naive layer
 
 floor on the facade

@@ -30,6 +30,7 @@ var lacks = map[string][]lack{
 		{testenv.FileSystemIDs, []testenv.FS{testenv.Tmpfs, testenv.Ext4}}, // the others have calls of their own
 		{testenv.IDMaps, everywhere},
 		{testenv.LayersByFD, asSuch},
+		{testenv.LooseOrigins, everywhere},
 		{testenv.ManyLayers, asSuch},
 		{testenv.MappedACLs, everywhere},
 		{testenv.MetacopyHeaders, everywhere},
