@@ -40,9 +40,9 @@ func (m *Mount) same(e *seen, l *Layer, dirfd int, name string, id *sys.Identity
 		h, err := sys.HandleAt(dirfd, name)
 		switch {
 		case err != nil: // a file system without handles
-		case e.real.Upper != l.upper || e.real.Handle != h || differ(e.real.FileSystem, l.fileSystem()):
+		case e.real.Upper != l.upper || e.real.Handle != h || differ(e.real.FileSystem, l.fileSystem().uuid):
 			return false, true
-		case e.real.FileSystem == l.fileSystem() && e.real.FileSystem != [16]byte{}, sys.NumbersInodes(l.fd):
+		case e.real.FileSystem == l.fileSystem().uuid && e.real.FileSystem != [16]byte{}, l.fileSystem().numbers:
 			// Also of what was copied up, where the times are the upper layer's. Those file
 			// systems have random generation numbers in their handles.
 			return true, true

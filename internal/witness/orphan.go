@@ -186,7 +186,7 @@ func (m *Mount) sourced(fd int, name string, e *seen) (bool, error) {
 	}
 	alive := false
 	for _, l := range m.layers {
-		if differ(origin.FileSystem, l.fileSystem()) {
+		if differ(origin.FileSystem, l.fileSystem().uuid) {
 			continue
 		}
 		if at, err := sys.OpenHandle(l.fd, origin.Handle); err == nil {

@@ -24,7 +24,7 @@ func (m *Mount) Lower(dir, above int) (*Layer, error) {
 	s := search{m: m, l: l, above: m.layers[:above], dirs: maxDirs, names: maxNames}
 	l.Verdict, l.Evidence = s.run()
 	if dir, _ := split(l.Evidence); l.Verdict == Proven {
-		m.hint = strings.Join(dir, "/")
+		m.hintAt(strings.Join(dir, "/"))
 	}
 	return l, nil
 }
@@ -37,7 +37,7 @@ const (
 	// maxMissing is how many entries that the mount does not show are looked for above.
 	maxMissing = 24
 	// maxOwners is how many names are looked at after a witness was found, for their owners.
-	maxOwners = 8
+	maxOwners = 4
 )
 
 // search looks for a witness of one layer.
@@ -77,14 +77,15 @@ func (s *search) hinted() string {
 		return ""
 	}
 	defer sys.Close(below)
-	shown, err := sys.OpenDirBelow(s.m.root, s.m.hint, sys.NoLinks)
-	if err != nil {
-		return ""
+	if s.m.hinted < 0 {
+		if s.m.hinted, err = sys.OpenDirBelow(s.m.root, s.m.hint, sys.NoLinks); err != nil {
+			s.m.hinted = -1
+			return ""
+		}
 	}
-	defer sys.Close(shown)
 	before := *s
 	s.dirs = 1
-	found := s.dir(below, shown, "/"+s.m.hint, maxDepth)
+	found := s.dir(below, s.m.hinted, "/"+s.m.hint, maxDepth)
 	if found == "" {
 		*s = before
 	}

@@ -44,16 +44,23 @@ type Mount struct {
 	verifies bool
 	layers   []*Layer
 	// hint is the directory in which the last witness was: many layers of an image have
-	// files in the same ones.
-	hint string
-	// uuids are those of the layers' file systems that were asked for, by device.
-	uuids map[uint64][16]byte
+	// files in the same ones. hinted is the mount's, open for reading, -1 if none is.
+	hint   string
+	hinted int
+	// systems are the layers' file systems that were asked for, by device.
+	systems map[uint64]fileSystem
+}
+
+// fileSystem is what is known of a file system.
+type fileSystem struct {
+	uuid    [16]byte // zero if it is not known
+	numbers bool     // see [sys.NumbersInodes]
 }
 
 // Open returns the mount whose root directory is open for reading as root, and that has
 // these features. The descriptor stays the caller's.
 func Open(root int, f diff.Features) (*Mount, error) {
-	m := &Mount{root: root, marks: whiteout.NamespaceOf(f), index: f.Index, verifies: f.NFSExport, uuids: map[uint64][16]byte{}}
+	m := &Mount{root: root, marks: whiteout.NamespaceOf(f), index: f.Index, verifies: f.NFSExport, hinted: -1, systems: map[uint64]fileSystem{}}
 	return m, sys.IdentityAt(root, "", &m.id)
 }
 
@@ -137,14 +144,15 @@ func (l *Layer) Empty() bool {
 	return empty && err == nil
 }
 
-// fileSystem returns the UUID of the layer's file system, zero if it is not known.
-func (l *Layer) fileSystem() [16]byte {
-	uuid, asked := l.mount.uuids[l.ID.Dev]
+// fileSystem returns what is known of the layer's file system.
+func (l *Layer) fileSystem() fileSystem {
+	known, asked := l.mount.systems[l.ID.Dev]
 	if !asked {
-		uuid, _ = sys.FileSystemID(l.fd)
-		l.mount.uuids[l.ID.Dev] = uuid
+		known.uuid, _ = sys.FileSystemID(l.fd)
+		known.numbers = sys.NumbersInodes(l.fd)
+		l.mount.systems[l.ID.Dev] = known
 	}
-	return uuid
+	return known
 }
 
 func (l *Layer) copies() bool {
@@ -163,6 +171,18 @@ func (m *Mount) Close() {
 		l.Close()
 	}
 	m.layers = nil
+	m.hintAt("")
+}
+
+// hintAt makes dir the hint.
+func (m *Mount) hintAt(dir string) {
+	if dir == m.hint {
+		return
+	}
+	if m.hinted >= 0 {
+		sys.Close(m.hinted)
+	}
+	m.hint, m.hinted = dir, -1
 }
 
 // Top examines the topmost layer of the overlay: the upper directory, or without one the
