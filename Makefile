@@ -66,8 +66,8 @@ bench-full: ## all scenarios, COUNT=5 times, and docs/benchmarks.md of them: hou
 	  || { tail -n 20 ../out/$(PART).txt; exit 1; }
 	$(MAKE) bench-report
 
-bench-report: ## write docs/benchmarks.md and .html of what bench-full measured, of all parts
-	cd bench/report && go run . -o ../../docs ../out/*.txt
+bench-report: ## write docs/benchmarks.md and bench/out/benchmarks.html of what bench-full measured, of all parts
+	cd bench/report && go run . -o ../../docs -page ../out/benchmarks.html ../out/*.txt
 
 bench-compare: ## how fast the work tree is beside BASE=rev, as ratios; root
 	bench/compare.sh "$(BASE)"

@@ -73,9 +73,21 @@ func (c *chart) constant() string {
 	return "with " + strings.ReplaceAll(rest, " ", ", ")
 }
 
+// file is the name of its file, which charts with one title share.
 func (c *chart) file() string {
-	name := strings.ToLower(c.group) + " by " + c.key + " " + c.unit
-	return strings.NewReplacer(" ", "-", "=", "-", "/", "-").Replace(name) + ".svg"
+	return strings.ToLower(strings.NewReplacer(":", "", " ", "-", ",", "").Replace(c.title())) + ".svg"
+}
+
+// few are the charts that the Markdown shows: the first four that plot time, none with the
+// title of another.
+func few(charts []*chart) (list []*chart) {
+	for _, c := range charts {
+		same := func(o *chart) bool { return o.title() == c.title() }
+		if c.unit == "sec/op" && len(list) < 4 && !slices.ContainsFunc(list, same) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // Where things are, in pixels.

@@ -1,11 +1,11 @@
 // Report turns the output of bench/peers into pages: Markdown with its plots
 // beside it, and one HTML page that needs nothing else and no network.
 //
-//	report [-o DIR] FILE...
+//	report [-o DIR] [-page FILE] FILE...
 //
-// writes DIR/benchmarks.md, DIR/benchmarks.html and DIR/benchmarks/*.svg. What
-// is plotted follows from what was measured: wherever scenarios differ in one
-// number alone, that number is an axis.
+// writes DIR/benchmarks.md with a few plots in DIR/benchmarks, and the page, which has all
+// plots and tables. What is plotted follows from what was measured: wherever scenarios
+// differ in one number alone, that number is an axis.
 package main
 
 import (
@@ -16,9 +16,10 @@ import (
 )
 
 func main() {
-	dir := flag.String("o", "docs", "the directory to write to")
+	dir := flag.String("o", "docs", "the directory of the Markdown")
+	page := flag.String("page", "benchmarks.html", "the file of the page")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-o DIR] FILE...")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-o DIR] [-page FILE] FILE...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -26,13 +27,13 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := report(*dir, flag.Args()); err != nil {
+	if err := report(*dir, *page, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
 }
 
-func report(dir string, files []string) error {
+func report(dir, page string, files []string) error {
 	r, err := read(files)
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func report(dir string, files []string) error {
 	if err := os.MkdirAll(plots, 0o755); err != nil {
 		return err
 	}
-	for _, c := range charts {
+	for _, c := range few(charts) {
 		if err := os.WriteFile(filepath.Join(plots, c.file()), []byte(c.svg()), 0o644); err != nil {
 			return err
 		}
@@ -56,9 +57,9 @@ func report(dir string, files []string) error {
 	if err := os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(markdown(r, charts)), 0o644); err != nil {
 		return err
 	}
-	page, err := html(r, charts)
+	all, err := html(r, charts)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "benchmarks.html"), []byte(page), 0o644)
+	return os.WriteFile(page, []byte(all), 0o644)
 }

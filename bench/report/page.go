@@ -118,7 +118,7 @@ func headline(r *results) (list []*scene) {
 func markdown(r *results, charts []*chart) string {
 	var b strings.Builder
 	b.WriteString("<!-- Written by bench/report: make bench-full. -->\n\n# Benchmarks\n\n" + about + "\n\n")
-	b.WriteString("[benchmarks.html](benchmarks.html) has all of this and a table for every scenario in one file.\n\n## Where this was measured\n\n")
+	b.WriteString("`make bench-report` also writes bench/out/benchmarks.html, which has a table for every scenario and all plots.\n\n## Where this was measured\n\n")
 	for _, m := range r.machine {
 		fmt.Fprintf(&b, "- %s: %s\n", m[0], m[1])
 	}
@@ -134,7 +134,7 @@ func markdown(r *results, charts []*chart) string {
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 		}
 	}
-	for _, c := range charts {
+	for _, c := range few(charts) {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](benchmarks/%s)\n", c.title(), c.constant(), c.title(), c.file())
 	}
 	return b.String()
