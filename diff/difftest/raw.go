@@ -22,8 +22,10 @@ import (
 // RawOptions of [RunRaw].
 type RawOptions struct {
 	RandomOptions // Cases: 0 means 100
-	// Mounted returns the stack of a mounted overlay, Described that of mount options.
-	Mounted, Described func(ctx context.Context, name string) (diff.Stack, error)
+	// Mounted returns the stack of an overlay that is mounted with options, Described that of
+	// mount options.
+	Mounted   func(ctx context.Context, merged, options string) (diff.Stack, error)
+	Described func(ctx context.Context, options string) (diff.Stack, error)
 }
 
 var rawMounts = []string{
@@ -134,7 +136,7 @@ func (r *raw) once(tb testing.TB, c *rawgen.Case, v verdicts, count bool) {
 	mountOld(tb, c, b, old)
 	// First, since to look a name up can change marks: with nfs_export, the kernel writes
 	// the origin and the index entry of a directory then.
-	s, unproven := r.opts.Mounted(tb.Context(), merged)
+	s, unproven := r.opts.Mounted(tb.Context(), merged, options)
 	want, err := expected(old, merged)
 	if errors.Is(err, rawref.ErrTooMany) {
 		r.count(count, "too large")
