@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -521,14 +522,15 @@ func TestMounts(t *testing.T) {
 }
 
 func TestKernelDefaults(t *testing.T) {
-	got := readDefaults(os.DirFS(t.TempDir()))
+	dir := t.TempDir()
+	value := func(name string) (string, error) { return sys.ReadValue(filepath.Join(dir, name)) }
+	got := readDefaults(value)
 	if got != (Defaults{}) {
 		t.Errorf("%+v of nothing", got)
 	}
-	dir := t.TempDir()
 	write(t, dir+"/metacopy", "Y\n")
 	write(t, dir+"/index", "N\n")
-	if got := readDefaults(os.DirFS(dir)); got != (Defaults{Metacopy: On, Index: Off}) {
+	if got := readDefaults(value); got != (Defaults{Metacopy: On, Index: Off}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -3,6 +3,7 @@ package sys
 import (
 	"math"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -78,6 +79,27 @@ func openAt(dirfd int, name string, flags int) (int, error) {
 			return -1, errno
 		}
 	}
+}
+
+// ReadValue reads a file of /sys or /proc that holds one word, without the space around it.
+// It takes the three system calls that it needs.
+func ReadValue(path string) (string, error) {
+	fd, err := openAt(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	defer Close(fd)
+	var word [128]byte
+	n := 0
+	err = eintr(func() syscall.Errno {
+		var errno error
+		n, errno = unix.Read(fd, word[:])
+		return asErrno(errno)
+	})
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(word[:n])), nil
 }
 
 // OpenDir opens the directory at path, following symbolic links: for paths
