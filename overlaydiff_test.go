@@ -12,7 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/rawgen"
 )
 
 // mounted makes an overlay over "file a; dir d; file d/b" and returns it.
@@ -81,6 +83,32 @@ func TestOpen_ChoosesAndSaysWhy(t *testing.T) {
 	if _, err := Open(t.Context(), s, Options{Engine: "fast"}); err == nil {
 		t.Error("an engine called fast")
 	}
+}
+
+// An origin mark by hand can make a directory of the upper layer look like a lower layer. No
+// overlay has such layers.
+func TestFromMount_NotInsideUpper(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		dir := testenv.Scratch(t, fs)
+		lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
+		testenv.Tree(t, lower)
+		testenv.Tree(t, upper, "file b content=x", "file d/b content=x")
+		b := rawgen.Builder{Dirs: map[string]string{"U": upper}}
+		if b.Do([]rawgen.Op{{Verb: "handle", At: "U/b", Args: []string{"trusted.overlay.origin", "U/d/b"}}}) != 1 {
+			t.Fatal("the mark can't be set")
+		}
+		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{lower}, Upper: upper})
+		s, err := FromMount(t.Context(), merged)
+		if err != nil {
+			if !errors.As(err, new(*mountutil.LayerError)) {
+				t.Error(err)
+			}
+			return
+		}
+		if s.Lower[0] != lower || s.Proven() {
+			t.Errorf("the lower layer is %s, proven: %v", s.Lower[0], s.Proven())
+		}
+	})
 }
 
 func TestFromMount_Answers(t *testing.T) {

@@ -75,7 +75,7 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 		return err
 	}
 	path := diff.Join(above[len(above)-1], name)
-	if st.Format() != sys.Directory && kernel.Running().StrictOrigins {
+	if st.Format() != sys.Directory && kernel.StrictOrigins() {
 		if err := m.origin(ctx, d, name, path); err != nil {
 			return err
 		}

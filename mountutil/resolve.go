@@ -249,10 +249,10 @@ func (r *resolver) mayBe(q quest, s search, l *witness.Layer) bool {
 }
 
 // free reports whether a directory that was not found where its name leads is not where
-// another word leads, or led when the layers before it were found, and not one of these.
+// another word leads, or led when the layers before it were found, and overlaps none of these.
 func (r *resolver) free(q quest, l *witness.Layer) bool {
 	for _, other := range r.mount.Layers() {
-		if other.ID.SameInode(&l.ID) {
+		if l.Overlaps(other) {
 			return false
 		}
 	}
