@@ -97,7 +97,7 @@ func TestNaive_UpperMarks(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, s.Mountpoint = range []string{merged, ""} {
-					got, err := asked(t, s, Naive)
+					got, err := asked(t, s, Options{Engine: Naive})
 					switch {
 					case s.Mountpoint == "" && test.differs == (refused != nil):
 						if !errors.Is(err, diff.ErrUnsupported) {
@@ -135,31 +135,46 @@ func TestNaive_LowerOverlay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got []string
 		unreadable := []string{}
 		beside := func(u *diff.UnreadableError) error { unreadable = append(unreadable, u.Path); return nil }
-		d, err := Open(t.Context(), s, Options{Engine: Naive, OnUnreadable: beside})
+		got, err := asked(t, s, Options{Engine: Naive, OnUnreadable: beside})
 		if err != nil {
 			t.Fatal(err)
-		}
-		for c, err := range d.Changes(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, c.String())
 		}
 		if want := []string{"A /d/b", "A /d/b/a", "A /n"}; !slices.Equal(got, want) || !slices.Equal(unreadable, []string{"/c/a/c", "/d/b/a/c"}) {
 			t.Errorf("changes %q, unreadable %q; want %q", got, unreadable, want)
 		}
-		if err := d.Close(); err != nil {
-			t.Error(err)
+	})
+}
+
+// A file whose data can't be opened is unreadable, and the rest is compared.
+func TestUnreadable_DataOutside(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		testenv.Needs(t, fs, testenv.DataLayers)
+		dir := testenv.Scratch(t, fs)
+		at := func(name string) string { return filepath.Join(dir, name) }
+		testenv.Tree(t, at("lower"), "dir d", "file f size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=/../x")
+		testenv.Tree(t, at("data"), "file b")
+		testenv.Tree(t, at("upper"), "file f content=data", "file n")
+		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{at("lower")}, Data: []string{at("data")}, Upper: at("upper"), Options: "metacopy=on"})
+		s, err := FromMount(t.Context(), merged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, engine := range []Choice{Native, Naive} {
+			var unreadable []error
+			beside := func(u *diff.UnreadableError) error { unreadable = append(unreadable, u); return nil }
+			got, err := asked(t, s, Options{Engine: engine, OnUnreadable: beside})
+			if err != nil || !slices.Equal(got, []string{"A /n"}) || len(unreadable) != 1 || !errors.Is(unreadable[0], syscall.EXDEV) {
+				t.Errorf("%s: changes %q, unreadable %v, error %v; want A /n, and EXDEV of /f", engine, got, unreadable, err)
+			}
 		}
 	})
 }
 
-// asked returns the changes that an engine tells.
-func asked(t *testing.T, s diff.Stack, engine Choice) (changes []string, err error) {
-	d, err := Open(t.Context(), s, Options{Engine: engine})
+// asked returns the changes that a [Diff] with these options tells.
+func asked(t *testing.T, s diff.Stack, opts Options) (changes []string, err error) {
+	d, err := Open(t.Context(), s, opts)
 	if err != nil {
 		return nil, err
 	}
