@@ -437,7 +437,7 @@ func TestOpenTree(t *testing.T) {
 		write(t, dir+"/d/sub/covered", "c")
 		mountTmpfs(t, dir+"/d/sub")
 		sub := func(fd int) map[string]string {
-			s, err := open(fd, "sub", unix.O_RDONLY|unix.O_DIRECTORY)
+			s, err := sys.Open(fd, "sub", unix.O_RDONLY|unix.O_DIRECTORY)
 			check(t, err)
 			defer unix.Close(s)
 			return list(t, s)
@@ -488,7 +488,7 @@ func TestMounts(t *testing.T) {
 			return st.Mnt_id
 		}
 		covered := func(tree *Tree) string {
-			s, err := open(tree.FD(), "sub", unix.O_RDONLY|unix.O_DIRECTORY)
+			s, err := sys.Open(tree.FD(), "sub", unix.O_RDONLY|unix.O_DIRECTORY)
 			check(t, err)
 			defer unix.Close(s)
 			return list(t, s)["covered"]

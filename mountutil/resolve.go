@@ -53,7 +53,7 @@ func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 
 // openRoot opens the root of the mount for reading.
 func (t target) openRoot() (*os.File, error) {
-	fd, err := open(unix.AT_FDCWD, t.path, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := sys.Open(unix.AT_FDCWD, t.path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, pathError("open", t.path, err, "run as root, or as the user and in the user namespace of the process")
 	}
