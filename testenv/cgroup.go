@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -30,18 +31,19 @@ func EachCgroup(t *testing.T, test func(t *testing.T, g Cgroup)) {
 		if g.V2 {
 			file, name = "cgroup.freeze", "v2"
 		}
-		if _, err := os.Stat(filepath.Join(parent, "cgroup.procs")); err != nil {
-			continue // no hierarchy is mounted there
+		if _, err := os.Stat(filepath.Join(parent, "cgroup.procs")); err != nil || os.Mkdir(g.Dir, 0o755) != nil {
+			continue // no hierarchy is mounted there, or none of ours
 		}
-		if err := os.Mkdir(g.Dir, 0o755); err != nil {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(g.Dir, file)); err != nil {
-			g.remove(t)
+		_, err := os.Stat(filepath.Join(g.Dir, file))
+		g.remove(t)
+		if err != nil {
 			continue
 		}
 		ran = true
 		t.Run(name, func(t *testing.T) {
+			if err := os.Mkdir(g.Dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
 			t.Cleanup(func() { g.remove(t) })
 			test(t, g)
 		})
@@ -49,6 +51,34 @@ func EachCgroup(t *testing.T, test func(t *testing.T, g Cgroup)) {
 	if !ran {
 		Absent(t, "", Freezers)
 	}
+}
+
+// Below makes a group in the group, until the end of the test.
+func (g Cgroup) Below(tb testing.TB, name string) Cgroup {
+	tb.Helper()
+	g.Dir = filepath.Join(g.Dir, name)
+	if err := os.Mkdir(g.Dir, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { g.remove(tb) })
+	return g
+}
+
+// Home returns the group in the same hierarchy that this process is in, or else the root group.
+func (g Cgroup) Home() Cgroup {
+	top := filepath.Dir(g.Dir)
+	table, _ := os.ReadFile("/proc/self/cgroup")
+	for line := range strings.Lines(string(table)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 || g.V2 != (f[0] == "0") || !g.V2 && f[1] != "freezer" {
+			continue
+		}
+		home := Cgroup{Dir: filepath.Join(top, f[2]), V2: g.V2}
+		if _, err := os.Stat(filepath.Join(home.Dir, "cgroup.procs")); err == nil {
+			return home
+		}
+	}
+	return Cgroup{Dir: top, V2: g.V2}
 }
 
 // Add puts a process into the group.

@@ -71,10 +71,14 @@ func twins() error {
 func startTwins(t *testing.T, g testenv.Cgroup) (pid, second int, merged string) {
 	t.Helper()
 	dir := testenv.Scratch(t, testenv.Tmpfs)
-	lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
-	testenv.Tree(t, lower, "file l")
-	testenv.Tree(t, upper, "file m size=4000000") // is read after a, and before z
-	merged = testenv.Mount(t, testenv.Overlay{Lower: []string{lower}, Upper: upper, Work: filepath.Join(dir, "work")})
+	testenv.Tree(t, dir, "file lower/l", "dir upper")
+	return startTwinsOn(t, g, testenv.Overlay{Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")})
+}
+
+func startTwinsOn(t *testing.T, g testenv.Cgroup, o testenv.Overlay) (pid, second int, merged string) {
+	t.Helper()
+	testenv.Tree(t, o.Upper, "file m size=4000000") // is read after a, and before z
+	merged = testenv.Mount(t, o)
 	cmd := exec.Command("/proc/self/exe", merged)
 	cmd.Args[0] = "twins"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
@@ -242,6 +246,46 @@ func TestPause_Answers(t *testing.T) {
 	})
 }
 
+// A container that is named is frozen as a whole, the groups that it made itself, too. One
+// without a process is refused.
+func TestPause_Container(t *testing.T) {
+	testenv.EachCgroup(t, func(t *testing.T, g testenv.Cgroup) {
+		id := func(digit string) string { return strings.Repeat(digit, 64) }
+		root := testenv.Scratch(t, testenv.Tmpfs)
+		store := filepath.Join(root, "var/lib/docker")
+		over := func(name string) string { return filepath.Join(store, "overlay2", name, "diff") }
+		whole := g.Below(t, id("a"))
+		inner := whole.Below(t, "init")
+		testenv.Tree(t, store, "file overlay2/"+id("4")+"/diff/l", "dir overlay2/"+id("7")+"-init/diff", "dir overlay2/"+id("7")+"/diff")
+		pid, second, _ := startTwinsOn(t, inner, testenv.Overlay{
+			Lower: []string{over(id("7") + "-init"), over(id("4"))}, Upper: over(id("7")), Work: filepath.Join(store, "overlay2", id("7"), "work"),
+		})
+		whole.Add(t, second)
+		state := func(running bool, pid int) string {
+			return fmt.Sprintf(`{"State":{"Running":%v,"Pid":%d,"StartedAt":"2026-01-02T03:04:06Z"},"ID":%q,"Config":{"Image":"x"},"Image":%q,"Name":"/web","Driver":"overlay2"}`,
+				running, pid, id("a"), "sha256:"+id("9"))
+		}
+		db := "image/overlay2/layerdb/"
+		for name, text := range map[string]string{
+			"containers/" + id("a") + "/config.v2.json": state(true, pid),
+			db + "mounts/" + id("a") + "/mount-id":      id("7"), db + "mounts/" + id("a") + "/init-id": id("7") + "-init",
+			db + "mounts/" + id("a") + "/parent": "sha256:" + id("2"), db + "sha256/" + id("2") + "/size": "200",
+			db + "sha256/" + id("2") + "/diff": "sha256:" + id("6"), db + "sha256/" + id("2") + "/cache-id": id("4"),
+		} {
+			testenv.Tree(t, store, fmt.Sprintf("file %s content=%q", name, text))
+		}
+		var out, said bytes.Buffer
+		if status := run([]string{"size", "--json", "--root", root, "--pause", "--pause-limit", "1m", "web"}, &out, &said); status != exitDone || !saidPause.MatchString(out.String()) {
+			t.Errorf("status %d: %s%s", status, &said, &out)
+		}
+		check(t, os.WriteFile(filepath.Join(store, "containers", id("a"), "config.v2.json"), []byte(state(false, 0)), 0o600))
+		said.Reset()
+		if status := run([]string{"size", "--root", root, "--pause", "web"}, &out, &said); status != exitFailed || !strings.Contains(said.String(), "container web: it has no process") {
+			t.Errorf("stopped: status %d: %s", status, &said)
+		}
+	})
+}
+
 // What can't be frozen, or must not be, is not.
 func TestPause_Refused(t *testing.T) {
 	testenv.EachCgroup(t, func(t *testing.T, g testenv.Cgroup) {
@@ -278,9 +322,10 @@ func TestPause_Refused(t *testing.T) {
 		elsewhere.Add(t, runtime)
 		accepted()
 
+		home := g.Home()
 		g.Add(t, os.Getpid())
 		refused(exitUnsupported, "overlaydiff itself runs in it", name)
-		elsewhere.Add(t, os.Getpid())
+		home.Add(t, os.Getpid())
 		accepted()
 
 		elsewhere.Add(t, pid) // the root group, which has no freezer
