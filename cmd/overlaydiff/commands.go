@@ -45,7 +45,7 @@ too, as docker diff does.
 With --tree, the changes are drawn as a tree, with what each adds to the layer in
 front: of a directory, all that changed in it. With --stat, each has a bar, and a
 tree that was added is one line.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			switch {
 			case compat != "" && compat != "docker":
 				return usagef("--compat %s: changes can be listed as docker does, or without it", diff.QuotePath(compat))
@@ -62,6 +62,7 @@ tree that was added is one line.`,
 				return err
 			}
 			defer d.Close()
+			defer func() { err = f.pausing.end(err) }()
 			switch {
 			case tree:
 				return f.printSurvey(cmd, d, &missing, func(p *picture) error {
@@ -71,7 +72,7 @@ tree that was added is one line.`,
 			case stat:
 				return f.printSurvey(cmd, d, &missing, (*picture).stat)
 			}
-			changes := d.Changes(cmd.Context())
+			changes := d.Changes(f.pausing.context(cmd))
 			if compat != "" {
 				changes = diff.WithParents(changes)
 			}
@@ -79,6 +80,7 @@ tree that was added is one line.`,
 		},
 	}
 	f.register(cmd)
+	f.pausing.register(cmd)
 	cmd.Flags().StringVar(&compat, "compat", "", "list as `TOOL` does: docker")
 	cmd.Flags().BoolVar(&tree, "tree", false, "draw a tree with sizes")
 	cmd.Flags().IntVar(&depth, "depth", 0, "how many `LEVELS` of it; 0 is all")
@@ -110,10 +112,11 @@ func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, chang
 			return err
 		}
 	}
-	if err := out.Flush(); err != nil {
+	if err := f.pausing.end(out.Flush()); err != nil {
 		return err
 	}
 	status.done()
+	f.pausing.note(cmd, d)
 	noteRaced(cmd, d.Raced())
 	return missing.err()
 }
@@ -187,11 +190,13 @@ takes on disk.`,
 			}
 			defer d.Close()
 			status := newStatus(cmd.ErrOrStderr(), "comparing")
-			n, err := d.Size(cmd.Context())
+			n, err := d.Size(f.pausing.context(cmd))
 			status.done()
+			err = f.pausing.end(err)
 			if err != nil {
 				return err
 			}
+			f.pausing.note(cmd, d)
 			if f.json {
 				err = printJSON(cmd, struct {
 					Bytes      int64  `json:"bytes"`
@@ -200,7 +205,8 @@ takes on disk.`,
 					Raced      int64  `json:"raced"`
 					Unreadable int64  `json:"unreadable"`
 					proofJSON
-				}{n, d.Engine(), d.Reason(), d.Raced(), d.Unreadable(), proofOf(d)})
+					pauseJSON
+				}{n, d.Engine(), d.Reason(), d.Raced(), d.Unreadable(), proofOf(d), f.pausing.of(d)})
 			} else {
 				err = printTable(cmd.OutOrStdout(), [][]string{
 					{"size", human.ExactBytes(n)},
@@ -213,6 +219,7 @@ takes on disk.`,
 		},
 	}
 	f.register(cmd)
+	f.pausing.register(cmd)
 	return cmd
 }
 

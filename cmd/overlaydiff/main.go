@@ -19,6 +19,7 @@ import (
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
+	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
@@ -33,6 +34,7 @@ const (
 
 func main() {
 	features.Main()
+	freeze.Main()
 	os.Exit(run(commandLine(os.Args), os.Stdout, os.Stderr))
 }
 

@@ -30,6 +30,8 @@ type stackFlags struct {
 	owners             string
 	root               string
 	container          stores.Container // that was named; zero: none was
+	pid                int              // of the container, or that was named; 0: none
+	pausing            pausing
 
 	engine  string
 	content string
@@ -183,6 +185,7 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 	if id, ok := strings.CutPrefix(arg, "pid:"); ok {
 		id, point, inside := strings.Cut(id, ":")
 		pid, err := strconv.Atoi(id)
+		f.pid = pid
 		if err != nil || pid <= 0 || inside && !filepath.IsAbs(point) {
 			return c, usagef("%s: a process is named pid:N, with its number; pid:N:/PATH is an overlay that it sees there", diff.QuotePath(arg))
 		}
@@ -197,6 +200,7 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 		return c, err
 	}
 	found, notFound := node.Resolve(ctx, f.root, arg)
+	f.pid = found.PID
 	switch {
 	case notFound == nil:
 		return found, hasLayers(found)
@@ -221,7 +225,7 @@ func hasLayers(c stores.Container) error {
 
 // open opens the comparison that the command line names.
 func (f *stackFlags) open(ctx context.Context, args []string) (*overlaydiff.Diff, error) {
-	if err := f.check(args); err != nil {
+	if err := errors.Join(f.check(args), f.pausing.check(args)); err != nil {
 		return nil, err
 	}
 	if f.oldDir != "" || f.newDir != "" {
@@ -244,5 +248,12 @@ func (f *stackFlags) open(ctx context.Context, args []string) (*overlaydiff.Diff
 	if s.Upper == "" {
 		return nil, usagef("the overlay has no upper directory, so nothing can have been changed: name one that is mounted with upperdir")
 	}
-	return overlaydiff.Open(ctx, s, f.diffOptions())
+	if ctx, err = f.pausing.start(ctx, f); err != nil {
+		return nil, err
+	}
+	d, err := overlaydiff.Open(ctx, s, f.diffOptions())
+	if err != nil {
+		return nil, f.pausing.end(err)
+	}
+	return d, nil
 }

@@ -48,11 +48,13 @@ is named and does not count. Exit status: 0 equal, 3 different.`,
 			defer d.Close()
 			f.note(cmd, d)
 			status := newStatus(cmd.ErrOrStderr(), "verifying")
-			v, err := d.Verify(cmd.Context(), opts)
+			v, err := d.Verify(f.pausing.context(cmd), opts)
 			status.done()
+			err = f.pausing.end(err)
 			if err != nil {
 				return err
 			}
+			f.pausing.note(cmd, d)
 			if err := f.printVerified(cmd, d, &v); err != nil {
 				return err
 			}
@@ -69,6 +71,7 @@ is named and does not count. Exit status: 0 equal, 3 different.`,
 	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "`WHICH` the layer carries: all, oci or none")
 	flags.BoolVar(&skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
 	flags.BoolVar(&skipUnmapped, "skip-unmapped", false, "leave out what has an owner without an id in the container")
+	f.pausing.register(cmd)
 	f.register(cmd)
 	return cmd
 }
@@ -81,7 +84,8 @@ func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *o
 			Reason string `json:"reason"`
 			Raced  int64  `json:"raced"`
 			proofJSON
-		}{v, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
+			pauseJSON
+		}{v, d.Engine(), d.Reason(), d.Raced(), proofOf(d), f.pausing.of(d)})
 	}
 	out := &sticky{w: cmd.OutOrStdout()}
 	verdict := "equal: the layer gives the new view again"

@@ -129,6 +129,9 @@ func IsCasefolded(fd int) bool {
 // IsOverlay reports whether fd is on an overlay.
 func IsOverlay(fd int) bool { return isOn(fd, unix.OVERLAYFS_SUPER_MAGIC) }
 
+// IsCgroup reports whether fd is in a hierarchy of control groups, of either version.
+func IsCgroup(fd int) bool { return isOn(fd, unix.CGROUP2_SUPER_MAGIC, unix.CGROUP_SUPER_MAGIC) }
+
 // IsProc reports whether fd is on a proc file system.
 func IsProc(fd int) bool { return isOn(fd, unix.PROC_SUPER_MAGIC) }
 
