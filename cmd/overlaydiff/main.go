@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -156,6 +157,7 @@ upper layer over them. Name the overlay (STACK) by one of
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
 4 not supported here.`,
+		Version:       fmt.Sprintf("%s (%s %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -170,6 +172,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version, and what it was built with") // cobra's own would be -v, too
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), exploreCommand(), reportCommand(), psCommand(), layersCommand(), serveCommand(), probeCommand(), manCommand())
 	return root
