@@ -91,6 +91,7 @@ dist: ## build a release of HEAD in dist/release: archives, .deb, .rpm, image, c
 	release/dist.sh $(ARCH)
 
 dist-check: ## install and run what dist built, other architectures under qemu-user; root
+	cd release && go test .
 	release/check.sh
 
 dist-reproducible: ## build a release twice, and compare the bytes; ARCH="amd64" for a part

@@ -43,22 +43,8 @@ func (r *release) image() error {
 
 // manifest writes the layer, the configuration and the manifest of an architecture.
 func (r *release) manifest(arch string) (ocispec.Descriptor, error) {
-	var layer exported
-	text, err := os.ReadFile(filepath.Join(r.stage, "layer", arch+".json"))
+	layer, err := r.layer(arch)
 	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	if err := json.Unmarshal(text, &layer); err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("what overlaydiff export printed for %s: %w", arch, err)
-	}
-	if err := os.MkdirAll(r.blobs(), 0o755); err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	archive := filepath.Join(r.stage, "layer", arch+".tar.gz")
-	if got, err := digestOf(archive); err != nil || got != layer.Descriptor.Digest.Encoded() {
-		return ocispec.Descriptor{}, fmt.Errorf("%s is not the layer %s that overlaydiff export printed: %s %w", archive, layer.Descriptor.Digest, got, err)
-	}
-	if err := os.Rename(archive, filepath.Join(r.blobs(), layer.Descriptor.Digest.Encoded())); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	platform := ocispec.Platform{OS: "linux", Architecture: arch}
@@ -87,6 +73,30 @@ func (r *release) manifest(arch string) (ocispec.Descriptor, error) {
 	})
 	manifest.Platform = &platform
 	return manifest, err
+}
+
+// layer moves the staged layer of an architecture among the blobs, and returns what overlaydiff
+// export printed of it.
+func (r *release) layer(arch string) (layer exported, err error) {
+	archive := filepath.Join(r.stage, "layer", arch+".tar.gz")
+	text, err := os.ReadFile(filepath.Join(r.stage, "layer", arch+".json"))
+	if err != nil {
+		return layer, err
+	}
+	if err := json.Unmarshal(text, &layer); err != nil {
+		return layer, fmt.Errorf("what overlaydiff export printed for %s: %w", arch, err)
+	}
+	if err := os.MkdirAll(r.blobs(), 0o755); err != nil {
+		return layer, err
+	}
+	got, err := digestOf(archive)
+	if err != nil {
+		return layer, err
+	}
+	if got != layer.Descriptor.Digest.Encoded() {
+		return layer, fmt.Errorf("%s is not the layer that overlaydiff export printed: its digest is %s, not %s", archive, got, layer.Descriptor.Digest)
+	}
+	return layer, os.Rename(archive, filepath.Join(r.blobs(), got))
 }
 
 func (r *release) blobs() string { return filepath.Join(r.stage, "image", "blobs", "sha256") }

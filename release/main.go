@@ -60,6 +60,10 @@ func run() error {
 		return fmt.Errorf("SOURCE_DATE_EPOCH: %w; set it to the commit's time", err)
 	}
 	r.time = time.Unix(seconds, 0).UTC()
+	return r.make()
+}
+
+func (r *release) make() error {
 	for _, arch := range r.architectures {
 		if err := r.bill(arch); err != nil {
 			return err
