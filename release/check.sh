@@ -45,7 +45,7 @@ for archive in "$dir"/overlaydiff-*-linux-*.tar.gz; do
   [ "$arch" = "$machine" ] || run=("$qemu/usr/bin/qemu-$arch" "$command")
   version=$("${run[@]}" --version) || die "$arch: it does not run"
   [[ $version == "overlaydiff v"*" linux/$arch)" ]] || die "$arch: it prints $version"
-  [[ $("${run[@]}" usage --json --upper "$tmp/measured") == *'"size":6,'* ]] || die "$arch: usage does not find the six bytes"
+  [[ $("${run[@]}" usage --json --upper "$tmp/measured") == '{"bytes":6,'* ]] || die "$arch: usage does not find the six bytes"
   "${run[@]}" apply --to "$tmp/$arch/root" "$(layer "$arch")" >/dev/null || die "$arch: it does not apply the image's layer"
   cmp "$command" "$tmp/$arch/root/usr/bin/overlaydiff" || die "$arch: the image has another command than the archive"
   echo "check.sh: $version: runs, measures, and is in the image"
@@ -65,13 +65,20 @@ dpkg --root="$root" --force-script-chrootless --log=/dev/null --purge overlaydif
 [ ! -e "$root/usr/bin" ] || die "the package leaves files behind"
 echo "check.sh: the .deb installs, with man pages and completions, and goes"
 
+# A store with one container, for ps.
+store=$tmp/node/var/lib/isulad/storage id=$(printf 'a%.0s' $(seq 64))
+mkdir -p "$store/overlay-containers/$id" "$store/overlay-layers/$id" "$store/overlay/$id/diff"
+echo "{\"id\":\"$id\",\"names\":[\"web\"],\"image\":\"busybox:latest\"}" >"$store/overlay-containers/$id/container.json"
+echo "{\"id\":\"$id\"}" >"$store/overlay-layers/$id/layer.json"
 if command -v podman >/dev/null; then
   podman=(podman --root "$tmp/podman" --runroot "$tmp/podman-run" --storage-driver vfs --cgroup-manager cgroupfs --log-level error)
+  ! command -v runc >/dev/null || podman+=(--runtime runc --runtime-flag "root=$tmp/runc")
   trap '"${podman[@]}" rmi -af >/dev/null 2>&1; rm -rf "$tmp"' EXIT
-  image=$("${podman[@]}" pull -q "oci:$tmp/image")
-  said=$("${podman[@]}" run --rm --network none -v "$tmp/measured:/node:ro" "$image" ps --root /node 2>&1) || die "the image does not run ps: $said"
-  [[ $said == CONTAINER* ]] || die "ps in the image prints: $said"
-  echo "check.sh: the image runs ps --root /node in podman"
+  image=$("${podman[@]}" load -q -i "$(echo "$dir"/overlaydiff-*-image.tar)" | sed -n 's/^Loaded image: //p')
+  [[ $image == localhost/overlaydiff:* ]] || die "podman loads the image as '$image'"
+  said=$("${podman[@]}" run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 -v "$tmp/node:/node:ro" "$image" ps --root /node 2>&1) || die "the image does not run ps: $said"
+  [[ $said == *" web"* ]] || die "ps in the image prints: $said"
+  echo "check.sh: the image runs ps --root /node in podman, and finds a container"
 else
   echo "check.sh: there is no podman: the image was unpacked and not run"
 fi

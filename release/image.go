@@ -19,7 +19,7 @@ type exported struct {
 }
 
 // image writes the OCI layout (image-spec 1.1, image-layout.md) below image/ in the stage: a
-// manifest for each architecture, and an index of them that has the version as its tag.
+// manifest for each architecture, and an index of them that has the name and the version as its reference.
 func (r *release) image() error {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	for _, arch := range r.architectures {
@@ -33,7 +33,8 @@ func (r *release) image() error {
 	if err != nil {
 		return err
 	}
-	whole.Annotations = map[string]string{ocispec.AnnotationRefName: strings.ReplaceAll(r.version, "+", "_")} // a tag has no +
+	// A tag has no +. With the name before it, podman load and ctr images import use it as it is.
+	whole.Annotations = map[string]string{ocispec.AnnotationRefName: name + ":" + strings.ReplaceAll(r.version, "+", "_")}
 	top := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{whole}}
 	if err := writeJSON(filepath.Join(r.stage, "image", ocispec.ImageIndexFile), top); err != nil {
 		return err
