@@ -37,18 +37,18 @@ func exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [flags] STACK",
 		Short: "Write the changes as an OCI image layer",
-		Long: `export writes the changes as a layer of an OCI image, a tar archive with
-whiteouts (.wh.name) for what was deleted, to standard output, or to a file that
-has its name only when it is whole. Hard links, sub-second times, ACLs,
-capabilities and all other extended attributes are kept. Whatever engine reads
-the changes, equal ones give equal bytes.
+		Long: `export writes the changes as a layer of an OCI image: a tar archive, with
+whiteouts (.wh.name) for deletions. It writes to standard output, or to a file that
+gets its name only when it is complete. The layer keeps hard links, sub-second times,
+ACLs, capabilities and all other extended attributes. Equal changes give equal bytes
+with either engine.
 
-Owners are the container's where its ids are known, 0 for its root; --owners host
-writes those of the host. An owner that the container has no id for is an error.
+Owners are the container's ids if they are known, 0 for its root; --owners host
+writes the host's ids. An owner without an id in the container is an error.
 
-No time in the layer is later than --source-date-epoch or, without it, the
-environment's SOURCE_DATE_EPOCH. With -o, standard output has the digests and
-sizes.`,
+No time in the layer is later than --source-date-epoch or, without that flag, the
+SOURCE_DATE_EPOCH of the environment. With -o, export prints digests and sizes on
+standard output.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := e.options()
 			if err != nil {

@@ -55,13 +55,13 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
 	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
 	flags.StringVar(&f.layerMap, "layer-map", "", "id-map `RANGES` of the lower layers, CONTAINER:HOST:SIZE[,…], or none")
-	flags.StringVar(&f.owners, "owners", string(overlaydiff.OwnersContainer), "whose `IDS` are told: container or host")
+	flags.StringVar(&f.owners, "owners", string(overlaydiff.OwnersContainer), "whose `IDS` to report: container or host")
 	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
-	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read, or can't be read")
+	flags.BoolVar(&f.strict, "strict", false, "fail if an entry changes while it is read, or can't be read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "report the engine, and the reason, on standard error")
 	f.complete(cmd)
 }
 
