@@ -80,6 +80,7 @@ bench-test: ## test the benchmarks' own modules; root
 # Both are compiled at their first use, golangci-lint for minutes.
 lint: ## run golangci-lint
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./...
+	cd release && go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run
 
 lint-workflows: ## check the workflows for GitHub
 	go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)

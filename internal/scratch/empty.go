@@ -19,7 +19,7 @@ func empty(path string) error {
 		if err != nil {
 			return err
 		}
-		next := -1
+		var next int
 		if dir != "" {
 			next, err = sys.OpenDirAt(fd, dir)
 			way = append(way, dir)

@@ -24,7 +24,7 @@ func readModules() (modules, error) {
 	return vm.ParseModules(string(list))
 }
 
-// modprobe does what the kernel asks of it: -q -- fs-overlay
+// modprobe does what the kernel asks of it with -q -- fs-overlay.
 func modprobe(args []string) (exit int) {
 	all, err := readModules()
 	if err != nil {
