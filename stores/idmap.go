@@ -100,6 +100,15 @@ func subIDs(root string, uid, gid uint32) (diff.IDMap, error) {
 	return diff.IDMap{Users: users, Groups: groups}, err
 }
 
+// userIDs returns the ids of the user whose store this is, zero if there is no node to look
+// them up.
+func (s Store) userIDs(m mounter) (diff.IDMap, error) {
+	if s.Node == "" || inUserNamespace() {
+		return diff.IDMap{}, nil
+	}
+	return subIDs(s.Node, m.uid, m.gid)
+}
+
 // userNames returns what a user is called in /etc/subuid: by number, or by name.
 func userNames(root string, uid uint32) ([]string, error) {
 	number := strconv.FormatUint(uint64(uid), 10)

@@ -142,7 +142,7 @@ func (d *storage) owners(c *Container, r containerRecord) error {
 				Reason: "fuse-overlayfs maps them inside of the user's own ids, which is not known here",
 			}
 		}
-		own, err := d.userIDs()
+		own, err := d.userIDs(d.layered.mounter)
 		if err == nil && c.Stack.Container.IsZero() { // else its process says it
 			c.Stack.Container = nested(ids, own)
 		}
@@ -169,15 +169,6 @@ func (d *storage) owners(c *Container, r containerRecord) error {
 		}
 	}
 	return nil
-}
-
-// userIDs returns the ids of the user whose store this is, zero if there is no node to look
-// them up.
-func (d *storage) userIDs() (diff.IDMap, error) {
-	if d.Node == "" || inUserNamespace() {
-		return diff.IDMap{}, nil
-	}
-	return subIDs(d.Node, d.uid, d.gid)
 }
 
 // runtime tells whose container it is: only CRI-O's belong to pods of Kubernetes, and
