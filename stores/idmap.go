@@ -190,7 +190,7 @@ func labelIDs(labels map[string]string) (ids diff.IDMap, err error) {
 		if text == "" {
 			return nil, nil
 		}
-		ranges, err := mountutil.ParseIDMap(strings.NewReplacer(":", " ", ",", "\n").Replace(text))
+		ranges, err := mountutil.ParseIDMap(text)
 		return withoutIdentity(ranges), err
 	}
 	users, errUsers := parse(labels["containerd.io/snapshot/uidmapping"])
