@@ -49,6 +49,17 @@ func withoutIdentity(ranges []diff.IDRange) []diff.IDRange {
 	return nil
 }
 
+// maxRanges bounds what each owner is looked up in: the kernel's bound (340,
+// UID_GID_MAP_MAX_EXTENTS, since 4.15), for a container's map and its user's.
+const maxRanges = 2 * 340
+
+func checkIDs(ids diff.IDMap) error {
+	if n := max(len(ids.Users), len(ids.Groups)); n > maxRanges {
+		return fmt.Errorf("read the ids of a container: it has %d ranges, the kernel allows 340: mend the store", n)
+	}
+	return nil
+}
+
 // nested returns the host's ids of a container whose own are ids of a user namespace.
 func nested(container, namespace diff.IDMap) diff.IDMap {
 	return diff.IDMap{

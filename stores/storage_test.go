@@ -138,6 +138,19 @@ func TestContainersStorage_ids(t *testing.T) {
 	}
 }
 
+// A map that no kernel takes is not looked up for each owner.
+func TestContainersStorage_manyIDs(t *testing.T) {
+	for n, fine := range map[int]bool{maxRanges: true, maxRanges + 1: false} {
+		root := storageTree(t)
+		ids := strings.TrimSuffix(strings.Repeat(`{"container_id":0,"host_id":1,"size":1},`, n), ",")
+		c := strings.TrimSuffix(storageContainer("a", "web", id("7"), ""), "}") + `,"uidmap":[` + ids + `]}`
+		write(t, "["+c+"]", root, "overlay-containers/containers.json")
+		if c := list(t, ContainersStorage(root, ""))[id("a")]; (c.Err == nil) != fine {
+			t.Errorf("%d ranges: %v", n, c.Err)
+		}
+	}
+}
+
 func TestContainersStorage_mounted(t *testing.T) {
 	root := storageTree(t)
 	s := ContainersStorage(root, "")
