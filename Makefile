@@ -7,9 +7,11 @@ BENCH ?= .
 PART ?= full
 KERNELS ?= 5.10 6.1 6.12 6.18 latest
 BUDGET ?= 30m
+GOLANGCI_LINT = v2.15.0
+ACTIONLINT = v1.7.7
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm arch test-arch test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint real-image clean
+.PHONY: help build install test test-vm arch test-arch test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint lint-workflows apidiff dist dist-check dist-reproducible real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -75,15 +77,25 @@ bench-compare: ## how fast the work tree is beside BASE=rev, as ratios; root
 bench-test: ## test the benchmarks' own modules; root
 	bench/peers/test.sh
 
-# To have it: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
-lint: ## run golangci-lint, or gofmt and go vet where it is missing
-	@if command -v golangci-lint >/dev/null; then \
-	  golangci-lint run ./...; \
-	else \
-	  echo "golangci-lint is missing (the Makefile says how to get it): only gofmt and go vet"; \
-	  files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt would change:" $$files; exit 1; }; \
-	  go vet ./...; \
-	fi
+# Both are compiled at their first use, golangci-lint for minutes.
+lint: ## run golangci-lint
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./...
+
+lint-workflows: ## check the workflows for GitHub
+	go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)
+
+apidiff: ## compare the library's API with that of BASE=tag; docs/api-stability.md
+	release/apidiff.sh "$(BASE)"
+
+dist: ## build a release of HEAD in dist/release: archives, .deb, .rpm, image, checksums; ARCH="amd64 arm64" for a part
+	release/dist.sh $(ARCH)
+
+dist-check: ## install and run what dist built, other architectures under qemu-user; root
+	cd release && go test .
+	release/check.sh
+
+dist-reproducible: ## build a release twice, and compare the bytes; ARCH="amd64" for a part
+	release/reproducible.sh $(ARCH)
 
 real-image: ## check and measure on a Debian system; root, debootstrap, network at first
 	bench/real-image.sh

@@ -1,20 +1,19 @@
-// Package overlaydiff tells what changed between the lower layers of an
-// overlay and what is seen through the mount: the list of changes, their size,
-// and what the upper directory holds. It is what graph drivers and
-// snapshotters import.
+// Package overlaydiff reports what changed between the lower layers of an overlay
+// and the view through its mount: the list of changes, their size, and what the
+// upper directory holds. Graph drivers and snapshotters import it.
 //
 //	stack, err := overlaydiff.FromMount(ctx, "/var/lib/docker/overlay2/…/merged")
 //	d, err := overlaydiff.Open(ctx, stack, overlaydiff.Options{})
 //	defer d.Close()
 //	for change, err := range d.Changes(ctx) { … }
 //
-// Two engines give the same answer. The native one reads the layer directories
-// and costs what the upper directory costs; the naive one walks both views and
-// costs what the image costs. [Open] takes the native engine wherever it is
-// sure to be right, else the naive one, and [Diff.Reason] says why.
+// Two engines give the same answer. The native engine reads the layer directories;
+// its cost follows the upper directory. The naive engine walks both views; its cost
+// follows the image. [Open] uses the native engine where it is certain to be right,
+// otherwise the naive one. [Diff.Reason] returns why.
 //
-// Every walk ends with its context, between two system calls; a call that waits for
-// a lower layer on a file system that does not answer (FUSE, NFS) ends when that does.
+// Walks check their context between system calls. A system call that is blocked in
+// a file system that does not answer (FUSE, NFS) can't be cancelled.
 //
-// The rules of what counts as a change, and their order, are in package diff.
+// Package diff defines what counts as a change, and the order of changes.
 package overlaydiff

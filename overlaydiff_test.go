@@ -1,18 +1,25 @@
 package overlaydiff
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/layer"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/rawgen"
 )
 
 // mounted makes an overlay over "file a; dir d; file d/b" and returns it.
@@ -81,6 +88,32 @@ func TestOpen_ChoosesAndSaysWhy(t *testing.T) {
 	if _, err := Open(t.Context(), s, Options{Engine: "fast"}); err == nil {
 		t.Error("an engine called fast")
 	}
+}
+
+// An origin mark by hand can make a directory of the upper layer look like a lower layer. No
+// overlay has such layers.
+func TestFromMount_NotInsideUpper(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		dir := testenv.Scratch(t, fs)
+		lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
+		testenv.Tree(t, lower)
+		testenv.Tree(t, upper, "file b content=x", "file d/b content=x")
+		b := rawgen.Builder{Dirs: map[string]string{"U": upper}}
+		if b.Do([]rawgen.Op{{Verb: "handle", At: "U/b", Args: []string{"trusted.overlay.origin", "U/d/b"}}}) != 1 {
+			t.Fatal("the mark can't be set")
+		}
+		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{lower}, Upper: upper})
+		s, err := FromMount(t.Context(), merged)
+		if err != nil {
+			if !errors.As(err, new(*mountutil.LayerError)) {
+				t.Error(err)
+			}
+			return
+		}
+		if s.Lower[0] != lower || s.Proven() {
+			t.Errorf("the lower layer is %s, proven: %v", s.Lower[0], s.Proven())
+		}
+	})
 }
 
 func TestFromMount_Answers(t *testing.T) {
@@ -235,4 +268,100 @@ func TestRaces(t *testing.T) {
 		}
 	}
 	t.Error("no race was an error")
+}
+
+// TestDiff_AtOnce: walks of one diff do not disturb each other.
+func TestDiff_AtOnce(t *testing.T) {
+	s := mounted(t, "")
+	testenv.Do(t, s.Mountpoint, "write a new", "unlink d/b", "create n 1", "create d/n 2")
+	for _, engine := range []Choice{Native, Naive} {
+		d, err := Open(t.Context(), s, Options{Engine: engine})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := list(t, d)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 200 {
+					if diff := cmp.Diff(want, list(t, d)); diff != "" {
+						t.Errorf("%s: beside other walks (-alone +beside):\n%s", engine, diff)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestKinds_Reads: what the modification time shows to be changed is read only if
+// somebody asks in what it differs, or wants its content.
+func TestKinds_Reads(t *testing.T) {
+	s := mounted(t, "")
+	const size = 8 << 20
+	content := bytes.Repeat([]byte{'x'}, size)
+	for i, dir := range []string{s.Lower[0], s.Mountpoint} {
+		if err := os.WriteFile(filepath.Join(dir, "big"), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		then := time.Unix(int64(1e9+i), 0)
+		if err := os.Chtimes(filepath.Join(dir, "big"), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, engine := range []Choice{Native, Naive} {
+		d, err := Open(t.Context(), s, Options{Engine: engine})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds, err := Open(t.Context(), s, Options{Engine: engine, Kinds: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		export := func() {
+			if _, err := d.Export(t.Context(), io.Discard, layer.ExportOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+		changes := func(d *Diff) func() {
+			return func() {
+				for c, err := range d.Changes(t.Context()) {
+					if err != nil || c.Path != "/big" || c.What != diff.WhatMtime {
+						t.Errorf("%s: %v (%v), %v", engine, c, c.What, err)
+					}
+				}
+			}
+		}
+		sum := func() {
+			if n, err := d.Size(t.Context()); n != size || err != nil {
+				t.Errorf("%s: size %d, %v", engine, n, err)
+			}
+		}
+		for _, test := range []struct {
+			name  string
+			do    func()
+			times int64 // that so much is read
+		}{
+			{"changes", changes(d), 2},
+			{"kinds", changes(kinds), 0},
+			{"size", sum, 0},
+			{"export", export, 1},
+		} {
+			before := bytesRead(t)
+			test.do()
+			if got := (bytesRead(t) - before + size/2) / size; got != test.times {
+				t.Errorf("%s: %s reads the file %d times, want %d", engine, test.name, got, test.times)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := kinds.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

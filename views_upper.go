@@ -3,6 +3,7 @@ package overlaydiff
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -74,7 +75,7 @@ func (m *upperMarks) entry(ctx context.Context, d *fswalk.Dir, name string, abov
 		return err
 	}
 	path := diff.Join(above[len(above)-1], name)
-	if st.Format() != sys.Directory && kernel.Running().StrictOrigins {
+	if st.Format() != sys.Directory && kernel.StrictOrigins() {
 		if err := m.origin(ctx, d, name, path); err != nil {
 			return err
 		}
@@ -200,22 +201,23 @@ func (m *upperMarks) redirects(ctx context.Context, in lowerDir) (found bool, er
 	defer pool.Close()
 	var walk func(d *fswalk.Dir) error
 	walk = func(d *fswalk.Dir) error {
-		list, err := d.List(ctx)
+		list, err := inode.List(ctx, d)
 		for _, e := range list {
 			var st sys.Stat
 			if found || err != nil {
 				break
 			}
-			if err = d.Stat(e.Name, sys.StatAll, &st); err != nil || st.Format() != sys.Directory {
+			// What can't be looked up is merged with nothing, in any mount.
+			if err = ignoreUnreadable(inode.Refusal(d.Stat(e.Name, sys.StatAll, &st))); err != nil || st.Format() != sys.Directory {
 				continue
 			}
 			if _, found, err = m.mark(d, e.Name, m.marks.Redirect); err == nil && !found {
 				err = walk(d.Child(e.Name, st.Dev, st.Ino))
 			}
 		}
-		return err
+		return ignoreUnreadable(err)
 	}
-	err = walk(pool.Root(fd, diff.Join(m.Lower[in.layer-1], in.at)))
+	err = walk(pool.Root(fd, filepath.Join(m.Lower[in.layer-1], in.at)))
 	return found, err
 }
 

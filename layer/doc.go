@@ -1,21 +1,21 @@
-// Package layer reads and writes OCI image layers: tar archives of what a layer
-// changes, with whiteouts for what it removes.
+// Package layer reads and writes OCI image layers: tar archives of the changes of a
+// layer, with whiteouts for deletions.
 //
-// [Export] writes the changes that an engine finds as such an archive, as a
-// stream: parents before children, hard links as links, extended attributes and
-// times to the nanosecond as PAX records where there are any. Equal views give
-// equal bytes, whichever engine reads them.
+// [Export] writes the changes that an engine finds as an archive, as a
+// stream: parents before children, hard links as links. Extended attributes and
+// times to the nanosecond are PAX records, written only where they are needed. Equal views give
+// equal bytes with either engine.
 //
 // [Apply] unpacks a layer into a directory, either as programs see the tree
-// ([Plain]) or as a layer directory of overlayfs ([Overlay]). What a layer says
-// is untrusted: no name in it, and no symbolic link that it or an earlier layer
-// made, leads out of the directory. One place turns names into an open directory
-// and the last name in it (tree.go), and all else works from there.
+// ([Plain]) or as a layer directory of overlayfs ([Overlay]). Layers are untrusted: no name
+// in a layer, and no symbolic link that this or an earlier layer
+// created, leads out of the directory. One file, tree.go, turns a name into an open directory
+// and a last component; all other code works relative to that directory.
 //
 // Rules: OCI image-spec, layer.md ("Applying changesets"); extended attributes as
-// star and GNU tar record them (SCHILY.xattr.*); marks of overlayfs as package
-// whiteout has them.
+// star and GNU tar record them (SCHILY.xattr.*); marks of overlayfs as in package
+// whiteout.
 //
-// Nothing here follows what others do to the same tree meanwhile: two who apply
-// into one directory at once both stay inside, but the tree is nobody's.
+// The package does not coordinate with other writers of the same tree. If two processes apply
+// into one directory at once, both stay inside the directory, but the resulting tree is undefined.
 package layer

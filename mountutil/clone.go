@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Tree is an open directory tree. Unless [Tree.Private] is false it is on a mount
@@ -88,7 +89,7 @@ func openIn(opener diff.Opener, path string) (*os.File, error) {
 	if opener != nil {
 		return opener.Open(path)
 	}
-	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := sys.Open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -150,16 +151,16 @@ func openCopy(at int) (*Tree, error) {
 	case unix.EPERM, // no CAP_SYS_ADMIN, or a sandbox
 		unix.ENOSYS, // before Linux 5.2
 		unix.EINVAL: // a mount of another namespace (/proc/N/root), an unbindable one, or one that hides locked mounts
-		fd, err := open(at, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+		fd, err := sys.Open(at, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 		return &Tree{fd: fd}, err
 	default:
 		return nil, err
 	}
 	c := &mountCopy{fd: mount, dir: -1}
 	c.trees.Store(1)
-	fd, err := open(mount, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := sys.Open(mount, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == nil {
-		c.dir, err = open(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+		c.dir, err = sys.Open(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	}
 	if err != nil {
 		if fd >= 0 {

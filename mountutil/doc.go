@@ -1,28 +1,27 @@
 //go:build linux
 
-// Package mountutil knows how overlays are mounted: the option strings and
-// their escapes, which stack of layers a mount consists of, and how to mount
-// one for a while and leave nothing behind.
+// Package mountutil handles the mounting of overlays: it parses option strings and
+// their escapes, finds the layer stack of a mount, and mounts overlays
+// temporarily, without leaving anything behind.
 //
-//   - [ParseOptions] and [ParseMountinfo] read the two spellings of the
-//     options, [Options.Stack] applies the kernel's rules about what they imply.
+//   - [ParseOptions] and [ParseMountinfo] parse the two spellings of mount
+//     options. [Options.Stack] applies the kernel's rules about what they imply.
 //   - [StackOfMount], [StackOfProcess] and [StackOfOptions] describe an overlay
-//     as a [diff.Stack]. The mount table holds the paths as the mounter wrote
-//     them, and they may be relative, gone, or name another directory by now: each
+//     as a [diff.Stack]. The mount table has paths as the caller of mount(2) wrote
+//     them. They may be relative, deleted, or name another directory by now. So each
 //     layer is proven to be the mounted one (docs/proof.md).
 //   - [Mount] mounts an overlay until Close. [OpenView] opens a read-only view
-//     that is in no mount table and under no path: it lives as long as its
-//     descriptor, so that it ends with the process even if that is killed.
-//   - [OpenTree] opens a directory so that what is mounted inside is not seen.
+//     that has no path and is in no mount table. The view lives as long as its
+//     descriptor, so it ends with the process even if the process is killed.
+//   - [OpenTree] opens a directory without the mounts inside it.
 //
-// It is mechanism only. It never probes: what the running kernel can do is
-// found out by package features, and an operation which the kernel refuses
-// returns an error that matches [diff.ErrUnsupported]. Of what is in the layers
-// it reads what proves them. It keeps no state between calls, changes neither the working
-// directory, nor the mount namespace, nor any credentials, and never mounts an
-// upper directory a second time for writing.
+// If the kernel refuses an operation, the error matches [diff.ErrUnsupported]; package
+// features finds out in advance what a kernel supports. The package reads layers only
+// to prove them. It keeps no state between calls. It never changes the working directory,
+// the mount namespace or credentials, and never mounts an upper directory a second time
+// for writing.
 //
-// Don't use it to mount a container's root file system for good, nor to list
+// Don't use it to mount a container's root file system permanently, or to list
 // mounts: moby/sys/mount and moby/sys/mountinfo do that.
 //
 // All functions may be called by several goroutines at once.

@@ -5,10 +5,9 @@ package mountutil
 import (
 	"errors"
 	"io/fs"
-	"os"
-	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Param is the value of a switch among the overlay module's parameters.
@@ -48,20 +47,19 @@ type Defaults struct {
 // What is not there, or can't be read for want of permission, is [Absent]. What can't be
 // read for another reason is there: Off, so that a view is mounted with the option.
 func KernelDefaults() Defaults {
-	return readDefaults(os.DirFS("/sys/module/overlay/parameters"))
+	return readDefaults(func(name string) (string, error) { return sys.ReadValue("/sys/module/overlay/parameters/" + name) })
 }
 
-func readDefaults(dir fs.FS) Defaults {
+func readDefaults(value func(name string) (string, error)) Defaults {
 	read := func(name string) Param {
-		b, err := fs.ReadFile(dir, name)
+		word, err := value(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 			return Absent
 		case err != nil:
 			return Off
 		}
-		switch strings.TrimSpace(string(b)) {
-		case "Y", "1":
+		if word == "Y" || word == "1" {
 			return On
 		}
 		return Off

@@ -102,7 +102,7 @@ func foresee(ctx context.Context, path string) (*foreseen, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := sys.Open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, pathError("open", path, err, "name a directory that can be read")
 	}
@@ -120,7 +120,7 @@ func foresee(ctx context.Context, path string) (*foreseen, error) {
 }
 
 func (d *foreseen) stat(name string) (st unix.Statx_t, err error) {
-	err = retry(func() error {
+	err = sys.Retry(func() error {
 		return unix.Statx(d.fd, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_MNT_ID, &st)
 	})
 	return st, err
@@ -170,7 +170,7 @@ func errOr(err, other error) error {
 // within reports whether one of the directories above d, as far as its mount goes, is
 // among these.
 func (d *foreseen) within(dirs map[diff.Inode]bool) (bool, error) {
-	fd, err := open(d.fd, ".", unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := sys.Open(d.fd, ".", unix.O_PATH|unix.O_DIRECTORY)
 	for err == nil {
 		at := foreseen{fd: fd}
 		st, statErr := at.stat("")
@@ -179,7 +179,7 @@ func (d *foreseen) within(dirs map[diff.Inode]bool) (bool, error) {
 			unix.Close(fd)
 			return statErr == nil, statErr
 		}
-		parent, openErr := open(fd, "..", unix.O_PATH|unix.O_DIRECTORY)
+		parent, openErr := sys.Open(fd, "..", unix.O_PATH|unix.O_DIRECTORY)
 		unix.Close(fd)
 		fd, err = parent, openErr
 		if err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
@@ -202,7 +202,7 @@ func (f *foresight) volatile(ctx context.Context) error {
 	if f.work == nil {
 		return nil
 	}
-	fd, err := open(f.work.fd, "work/incompat", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	fd, err := sys.Open(f.work.fd, "work/incompat", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
@@ -296,7 +296,7 @@ func (f *foresight) withoutXattrs() error {
 	if f.Features.UserXattr {
 		name = "user.overlay.opaque"
 	}
-	fd, err := open(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := sys.Open(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil //nolint:nilerr // what is needed of it is opened later
 	}
@@ -377,7 +377,7 @@ func (f *foresight) withoutIDs(off func(reason string)) error {
 			continue
 		}
 		now := &fileSystem{dir: d}
-		if fd, err := open(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
+		if fd, err := sys.Open(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
 			now.id, now.known = sys.FileSystemID(fd)
 			unix.Close(fd)
 		}

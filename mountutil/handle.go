@@ -66,7 +66,7 @@ func commonSuffix(a, b string) int {
 // mounted file system that has such an inode.
 func (r *resolver) decode(h sys.Handle, depth int, yield func(way) bool) {
 	for _, point := range r.fileSystems() {
-		fd, err := open(unix.AT_FDCWD, point, unix.O_RDONLY|unix.O_DIRECTORY)
+		fd, err := sys.Open(unix.AT_FDCWD, point, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			continue
 		}

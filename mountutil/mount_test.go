@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -436,7 +437,7 @@ func TestOpenTree(t *testing.T) {
 		write(t, dir+"/d/sub/covered", "c")
 		mountTmpfs(t, dir+"/d/sub")
 		sub := func(fd int) map[string]string {
-			s, err := open(fd, "sub", unix.O_RDONLY|unix.O_DIRECTORY)
+			s, err := sys.Open(fd, "sub", unix.O_RDONLY|unix.O_DIRECTORY)
 			check(t, err)
 			defer unix.Close(s)
 			return list(t, s)
@@ -487,7 +488,7 @@ func TestMounts(t *testing.T) {
 			return st.Mnt_id
 		}
 		covered := func(tree *Tree) string {
-			s, err := open(tree.FD(), "sub", unix.O_RDONLY|unix.O_DIRECTORY)
+			s, err := sys.Open(tree.FD(), "sub", unix.O_RDONLY|unix.O_DIRECTORY)
 			check(t, err)
 			defer unix.Close(s)
 			return list(t, s)["covered"]
@@ -521,14 +522,15 @@ func TestMounts(t *testing.T) {
 }
 
 func TestKernelDefaults(t *testing.T) {
-	got := readDefaults(os.DirFS(t.TempDir()))
+	dir := t.TempDir()
+	value := func(name string) (string, error) { return sys.ReadValue(filepath.Join(dir, name)) }
+	got := readDefaults(value)
 	if got != (Defaults{}) {
 		t.Errorf("%+v of nothing", got)
 	}
-	dir := t.TempDir()
 	write(t, dir+"/metacopy", "Y\n")
 	write(t, dir+"/index", "N\n")
-	if got := readDefaults(os.DirFS(dir)); got != (Defaults{Metacopy: On, Index: Off}) {
+	if got := readDefaults(value); got != (Defaults{Metacopy: On, Index: Off}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -53,7 +53,7 @@ func (t target) resolve(ctx context.Context) (diff.Stack, error) {
 
 // openRoot opens the root of the mount for reading.
 func (t target) openRoot() (*os.File, error) {
-	fd, err := open(unix.AT_FDCWD, t.path, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := sys.Open(unix.AT_FDCWD, t.path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, pathError("open", t.path, err, "run as root, or as the user and in the user namespace of the process")
 	}
@@ -249,10 +249,10 @@ func (r *resolver) mayBe(q quest, s search, l *witness.Layer) bool {
 }
 
 // free reports whether a directory that was not found where its name leads is not where
-// another word leads, or led when the layers before it were found, and not one of these.
+// another word leads, or led when the layers before it were found, and overlaps none of these.
 func (r *resolver) free(q quest, l *witness.Layer) bool {
 	for _, other := range r.mount.Layers() {
-		if other.ID.SameInode(&l.ID) {
+		if l.Overlaps(other) {
 			return false
 		}
 	}

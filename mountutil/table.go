@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // StackOfMount describes the overlay that is mounted at path, the topmost mount there.
@@ -249,7 +250,7 @@ type stat struct{ unix.Statx_t }
 func statPath(path string) (stat, error) {
 	var s stat
 	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
-	err := retry(func() error { return unix.Statx(unix.AT_FDCWD, path, 0, mask, &s.Statx_t) })
+	err := sys.Retry(func() error { return unix.Statx(unix.AT_FDCWD, path, 0, mask, &s.Statx_t) })
 	if err != nil || s.Mask&unix.STATX_MNT_ID != 0 {
 		return s, err
 	}
@@ -260,7 +261,7 @@ func statPath(path string) (stat, error) {
 // oldMountID does for kernels before 5.8 what STATX_MNT_ID does: a descriptor's
 // entry in /proc has told the id since 3.15.
 func oldMountID(path string) (uint64, error) {
-	fd, err := open(unix.AT_FDCWD, path, unix.O_PATH)
+	fd, err := sys.Open(unix.AT_FDCWD, path, unix.O_PATH)
 	if err != nil {
 		return 0, err
 	}
@@ -277,21 +278,3 @@ func oldMountID(path string) (uint64, error) {
 func (s *stat) isDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
 
 func (s *stat) dev() uint64 { return unix.Mkdev(s.Dev_major, s.Dev_minor) }
-
-// open is openat(2), close-on-exec.
-func open(dirfd int, path string, flags int) (fd int, err error) {
-	err = retry(func() error {
-		fd, err = unix.Openat(dirfd, path, flags|unix.O_CLOEXEC, 0)
-		return err
-	})
-	return fd, err
-}
-
-// retry repeats what a signal interrupted.
-func retry(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
-}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // mostCovers is how many mounts are taken off a path at most to look below them.
@@ -20,7 +22,7 @@ const mostCovers = 16
 // calling process), or in a copy of that namespace, in which work may unmount what it
 // likes. proc is the caller's /proc, which the other namespace may lack.
 func inNamespace(pid int, copied bool, work func(proc int) error) error {
-	proc, err := open(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY)
+	proc, err := sys.Open(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func inNamespace(pid int, copied bool, work func(proc int) error) error {
 		return InOwnNamespace("look into a copy of the mount namespace", func() error { return work(proc) })
 	}
 	return onOwnThread(func() error {
-		ns, err := open(proc, strconv.Itoa(pid)+"/ns/mnt", unix.O_RDONLY)
+		ns, err := sys.Open(proc, strconv.Itoa(pid)+"/ns/mnt", unix.O_RDONLY)
 		if err != nil {
 			return err
 		}
@@ -76,7 +78,7 @@ func uncover(proc int, path string, covers int) (int, error) {
 			return -1, err
 		}
 	}
-	return open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	return sys.Open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
 }
 
 // detachCover detaches the mount that the deepest existing part of path is on, in the
@@ -90,7 +92,7 @@ func detachCover(proc int, path string) error {
 	if err != nil {
 		return err
 	}
-	table, err := open(proc, "thread-self/mountinfo", unix.O_RDONLY)
+	table, err := sys.Open(proc, "thread-self/mountinfo", unix.O_RDONLY)
 	if err != nil {
 		return err
 	}

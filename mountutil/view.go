@@ -284,7 +284,7 @@ func indexNames(s diff.Stack) ([]string, error) {
 		return nil, err
 	}
 	defer work.Close()
-	fd, err := open(int(work.Fd()), "index", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	fd, err := sys.Open(int(work.Fd()), "index", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (w way) open() (*os.File, error) {
 	case w.pid != 0:
 		fd, err = openInRoot(procRoot(w.pid), w.path)
 	default:
-		fd, err = open(unix.AT_FDCWD, w.path, unix.O_PATH|unix.O_DIRECTORY)
+		fd, err = sys.Open(unix.AT_FDCWD, w.path, unix.O_PATH|unix.O_DIRECTORY)
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
@@ -85,7 +85,7 @@ func (w way) detached() (fd int, err error) {
 // openInRoot opens the directory path below root, which is its root: symbolic links and
 // ".." stay below it.
 func openInRoot(root, path string) (fd int, err error) {
-	dir, err := open(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := sys.Open(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, err
 	}
@@ -94,7 +94,7 @@ func openInRoot(root, path string) (fd int, err error) {
 	if path == "" {
 		path = "."
 	}
-	err = retry(func() error {
+	err = sys.Retry(func() error {
 		fd, err = unix.Openat2(dir, path, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})

@@ -71,6 +71,14 @@ func TestIndex_Bad(t *testing.T) {
 		"a directory for a file": {"index=on", func(t *testing.T, s diff.Stack) {
 			entry(t, s, "ixdir", "d/f", "U/.", "trusted.overlay.upper")
 		}, []string{"E /d/f"}},
+		"an origin that claims to be the upper layer's": {"index=on", func(t *testing.T, s diff.Stack) {
+			testenv.Tree(t, s.Upper, "file n")
+			entry(t, s, "ixdir", "d/f", "U/.", "trusted.overlay.upper")
+			b := rawgen.Builder{Dirs: map[string]string{"L": s.Lower[0], "U": s.Upper}}
+			if b.Do([]rawgen.Op{{Verb: "upper", At: "U/n", Args: []string{origin, "L/d/f"}}}) != 1 {
+				t.Fatal("the mark can't be set")
+			}
+		}, []string{"E /d/f", "E /n"}},
 		"a directory that is shown elsewhere": {"nfs_export=on", func(t *testing.T, s diff.Stack) {
 			testenv.Tree(t, s.Upper, "dir other")
 			entry(t, s, "ixdir", "d", "U/other", "trusted.overlay.upper")

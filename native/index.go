@@ -317,7 +317,7 @@ func (l *lookup) indexed(up *probe, hits []*probe) (*probe, error) {
 // up from, if that is known.
 func (l *lookup) entryOfOrigin(up *probe) (name string, format uint32, err error) {
 	origin, _, ok, err := l.origin(&up.ref, l.marks.Origin)
-	if err != nil || !ok || origin.Upper || l.search.names[origin.Handle] == nil {
+	if err != nil || !ok || l.search.names[origin.Handle] == nil {
 		return "", 0, err
 	}
 	st, ok := l.copiedFrom(origin, up)

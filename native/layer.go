@@ -89,8 +89,7 @@ func (l *layer) look() error {
 		return &fs.PathError{Op: "statx", Path: l.path, Err: err}
 	}
 	l.root, l.device = diff.Inode{Dev: st.Dev, Ino: st.Ino}, st.Dev
-	_, l.identified = sys.FileSystemID(l.tree.FD())
-	l.mayBe = sys.MayHaveID(l.tree.FD())
+	l.mayBe, l.identified = sys.MayHaveID(l.tree.FD())
 	l.overlay = sys.IsOverlay(l.tree.FD())
 	return nil
 }

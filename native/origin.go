@@ -71,7 +71,7 @@ func (l *lookup) belongs(up, h *probe) (bool, error) {
 // checkOrigin returns the error with which kernels before 5.15 refuse an upper file whose
 // origin is of another type (ovl_check_origin_fh).
 func (l *lookup) checkOrigin(up *probe) error {
-	if up.ref.IsDir() || !kernel.Running().StrictOrigins {
+	if up.ref.IsDir() || !kernel.StrictOrigins() {
 		return nil
 	}
 	origin, _, ok, err := l.origin(&up.ref, l.marks.Origin)

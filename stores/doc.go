@@ -1,28 +1,28 @@
 //go:build linux
 
 // Package stores reads how container runtimes keep containers on disk: which
-// containers there are, of which layers each one's overlay consists, and how
-// large the image layers are. It asks no daemon and takes no lock: a stopped
+// containers there are, which layers the overlay of each one has, and the sizes
+// of the image layers. It asks no daemon and takes no lock: a stopped
 // runtime gives the same answer as a running one.
 //
 //   - [Docker], [Containerd], [ContainersStorage] (Podman, Buildah, CRI-O) and
-//     [ISulad] describe a store by its directory; [Find] looks for all stores of a
+//     [ISulad] describe a store by its directory. [Find] looks for all stores of a
 //     node.
-//   - [Store.Containers] lists the containers of one, [Resolve] finds one by its
-//     name or the beginning of its id.
+//   - [Store.Containers] lists the containers of a store. [Resolve] finds a container by
+//     its name or the beginning of its id.
 //
-// Nothing in a store is trusted, since a user's own store may be read by root:
-// ids become part of a path only if they are plain names; every path is resolved by
-// descriptor, and what is opened in a user's store is the user's; files are read up to
-// a bound and only if they are regular; chains of parents end. The layers of a container
-// are opened the same way each time (Container.Stack.Opener), and [Container.Owner] says
-// whose word all of it is. What is wrong with
-// one container, or was removed meanwhile, is an error in its entry
-// ([Container.Err]), and the others are listed all the same.
+// Stores are untrusted, because root may read the store of an ordinary user. An
+// id becomes part of a path only if it is a plain name. Every path is resolved by
+// descriptor, and files that are opened in a user's store belong to that user. Only regular
+// files are read, up to a bound. Chains of parents end. The layers of a container
+// are always opened in the same way (Container.Stack.Opener), and [Container.Owner] names
+// the user who controls this information. If a container is damaged, or was removed
+// meanwhile, its entry has the error ([Container.Err]), and the other containers are
+// listed nevertheless.
 //
-// The terms of the field are kept apart, see [Layer]. Package stores knows
-// neither mounts without a store nor what is in the layers: sizes of the image
-// layers are those that the runtime wrote down.
+// [Layer] defines the terms for ids of layers. Package stores does not know
+// mounts without a store, and does not read the contents of layers: the sizes of image
+// layers are those that the runtime recorded.
 //
 // All functions may be called by several goroutines at once.
 package stores

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
@@ -147,29 +148,10 @@ func (p *process) frozen(node string) bool {
 }
 
 func frozenIn(node, groups string) bool {
-	for line := range strings.Lines(groups) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(f) != 3 {
-			continue
-		}
-		for _, at := range []struct {
-			of               bool
-			dir, file, state string
-		}{
-			{f[0] == "0", "", "cgroup.freeze", "1"},
-			{f[0] == "0", "unified", "cgroup.freeze", "1"},
-			{slices.Contains(strings.Split(f[1], ","), "freezer"), f[1], "freezer.state", "FROZEN"},
-		} {
-			if !at.of {
-				continue
-			}
-			state, err := eyesOf(node).readWord(filepath.Join(node, "sys/fs/cgroup", at.dir, filepath.Join("/", f[2]), at.file))
-			if err == nil && state == at.state {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(freeze.Groups(groups), func(g freeze.Group) bool {
+		state, err := eyesOf(node).readWord(filepath.Join(node, g.Dir, g.StateFile()))
+		return err == nil && g.IsFrozen(state)
+	})
 }
 
 // layerName returns the name of the directory that has an upper directory: the

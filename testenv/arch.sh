@@ -5,6 +5,7 @@
 #   testenv/arch.sh                  all architectures
 #   testenv/arch.sh 386 s390x        these
 #   testenv/arch.sh -library 386     the library alone, without the command and what serves it
+#   testenv/arch.sh -list            prints the names of all
 #
 # Nothing is run: make test-arch does that. With a cold build cache an architecture takes some
 # four minutes of one processor, with a warm one some seconds.
@@ -12,12 +13,17 @@ set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
 export PATH="$PATH:/usr/local/go/bin"
 
+all=(amd64 arm64 riscv64 ppc64le s390x loong64 386 arm)
+if [ "${1-}" = -list ]; then
+  echo "${all[*]}"
+  exit
+fi
 packages=(./...)
 if [ "${1-}" = -library ]; then
   packages=(. ./diff/... ./features ./internal/fswalk ./internal/idmap ./internal/inode ./internal/paths ./internal/sys ./internal/views ./internal/witness ./layer ./mountutil ./naive ./native ./whiteout)
   shift
 fi
-[ $# -gt 0 ] || set -- amd64 arm64 riscv64 ppc64le s390x loong64 386 arm
+[ $# -gt 0 ] || set -- "${all[@]}"
 failed=
 for arch; do
   echo "== $arch" >&2

@@ -42,6 +42,7 @@ const (
 	IDMaps         Need = "id-mapped layers"
 	UsernsOverlays Need = "overlays in a user namespace"
 	LayersByFD     Need = "layers by descriptor"               // in the mount API
+	Freezers       Need = "a control group with a freezer"     // that this process may make
 	ManyLayers     Need = "450 layers with names of 200 bytes" // one by one, in the mount API
 )
 

@@ -1,16 +1,16 @@
-// Package whiteout knows how "deleted", "hides what is below" and the other
-// marks of overlayfs are encoded in a layer directory, and reads them.
+// Package whiteout reads the marks of overlayfs in a layer directory: how a layer
+// encodes "deleted", "hides what is below", redirects and the others.
 //
-// Which extended attributes are marks depends on the mount alone: trusted.overlay.*
-// normally, user.overlay.* with the userxattr option, never both. The other
-// namespace is a program's own data, which it may have written to deceive; so
+// The mount alone decides which extended attributes are marks: trusted.overlay.*
+// normally, user.overlay.* with the option userxattr, never both. The attributes of the
+// other namespace are data, which a program may have written to deceive a reader. So
 // every reader here belongs to one [Namespace].
 //
-// Parsers take untrusted values: a layer may come from anywhere. They return
-// the error that the kernel's own lookup fails with, so that a name that can't
-// be seen through the mount is not taken for absent or for whole.
+// Parsers accept untrusted values, because a layer may come from anywhere. They return
+// the errno with which the kernel's lookup fails, so that a name that programs
+// can't see through the mount is treated neither as absent nor as complete.
 //
 // Sources: fs/overlayfs of Linux 3.18 to 6.18 and
-// Documentation/filesystems/overlayfs.rst; the release that brought a mark is
-// named where it is read.
+// Documentation/filesystems/overlayfs.rst. Each reader names the release that
+// introduced its mark.
 package whiteout

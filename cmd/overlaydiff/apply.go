@@ -23,15 +23,15 @@ func applyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply [flags] --to DIR [FILE]",
 		Short: "Unpack a layer into a directory",
-		Long: `apply unpacks a layer, plain or compressed with gzip or zstd, from FILE or
-standard input.
+		Long: `apply unpacks a layer from FILE or standard input. The layer may be compressed with
+gzip or zstd.
 
   --as plain     to a tree as programs see it: what the layer deletes is removed
   --as overlay   to a layer directory of overlayfs: what it deletes is marked
 
-Nothing in the layer leads out of DIR. A new or empty DIR has all of the layer or
-nothing; one that has files is changed in place, and after a failure the same
-command makes it right.`,
+Nothing in the layer leads out of DIR. A new or empty DIR ends up with the whole layer
+or nothing. A DIR with files is changed in place; after a failure, the same command
+completes it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts := layer.ApplyOptions{
 				Form: layer.Form(as), UserXattr: userxattr, Whiteouts: layer.WhiteoutAs(whiteouts), Digest: digest.Digest(want), DiffID: digest.Digest(diffID),

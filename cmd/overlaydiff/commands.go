@@ -27,25 +27,25 @@ func changesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "changes [flags] STACK",
 		Short: "List what was added (A), changed (C) and deleted (D)",
-		Long: `changes lists what the upper layer changes, one path a line, in path order:
-A added, C changed, D deleted (one line for a whole tree). A path with bytes
-that can't be printed is a quoted Go string. With --json, each line is
+		Long: `changes lists what the upper layer changes, one path per line, in path order:
+A added, C changed, D deleted. A deleted tree is one line. A path with bytes that
+can't be printed is a quoted Go string. With --json, each line is
 
   {"kind":"add|modify|delete","path":"/a","type":"file","what":["content",…],"size":N}
 
-with "path_bytes" (base64) besides if the path is not UTF-8.
+and has "path_bytes" (base64) if the path is not UTF-8.
 
-A path at which the overlay has an error and no answer (EIO, ESTALE, ELOOP) is
-listed as E, with --json as {"kind":"unreadable","path":"/a","error":"…"}. The list
-goes on beside it, and the exit status is 1. With --strict the first one ends it.
+A path at which the overlay returns an error (EIO, ESTALE, ELOOP) is listed as E,
+with --json as {"kind":"unreadable","path":"/a","error":"…"}. The list continues
+after it, and the exit status is 1. With --strict, the first such path ends the list.
 
 With --compat docker, the directories above each change are listed as changed,
-too, as docker diff does.
+as docker diff lists them.
 
-With --tree, the changes are drawn as a tree, with what each adds to the layer in
-front: of a directory, all that changed in it. With --stat, each has a bar, and a
+With --tree, the changes are drawn as a tree. In front of each entry is what it adds
+to the layer; in front of a directory, the sum. With --stat, each has a bar, and a
 tree that was added is one line.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			switch {
 			case compat != "" && compat != "docker":
 				return usagef("--compat %s: changes can be listed as docker does, or without it", diff.QuotePath(compat))
@@ -62,6 +62,7 @@ tree that was added is one line.`,
 				return err
 			}
 			defer d.Close()
+			defer func() { err = f.pausing.end(err) }()
 			switch {
 			case tree:
 				return f.printSurvey(cmd, d, &missing, func(p *picture) error {
@@ -71,7 +72,7 @@ tree that was added is one line.`,
 			case stat:
 				return f.printSurvey(cmd, d, &missing, (*picture).stat)
 			}
-			changes := d.Changes(cmd.Context())
+			changes := d.Changes(f.pausing.context(cmd))
 			if compat != "" {
 				changes = diff.WithParents(changes)
 			}
@@ -79,6 +80,7 @@ tree that was added is one line.`,
 		},
 	}
 	f.register(cmd)
+	f.pausing.register(cmd)
 	cmd.Flags().StringVar(&compat, "compat", "", "list as `TOOL` does: docker")
 	cmd.Flags().BoolVar(&tree, "tree", false, "draw a tree with sizes")
 	cmd.Flags().IntVar(&depth, "depth", 0, "how many `LEVELS` of it; 0 is all")
@@ -110,10 +112,11 @@ func (f *stackFlags) printChanges(cmd *cobra.Command, d *overlaydiff.Diff, chang
 			return err
 		}
 	}
-	if err := out.Flush(); err != nil {
+	if err := f.pausing.end(out.Flush()); err != nil {
 		return err
 	}
 	status.done()
+	f.pausing.note(cmd, d)
 	noteRaced(cmd, d.Raced())
 	return missing.err()
 }
@@ -173,11 +176,11 @@ func sizeCommand() *cobra.Command {
 	var f stackFlags
 	cmd := &cobra.Command{
 		Use:   "size [flags] STACK",
-		Short: "Size of the changes as a layer would carry them (DiffSize)",
-		Long: `size sums up the bytes of the files that are added or changed, every inode once,
-as a layer would carry them (DiffSize). Paths that can't be read are counted as
-unreadable, their bytes are not, and the exit status is 1. See usage for what the upper directory
-takes on disk.`,
+		Short: "Show the size of the changes as a layer would carry them (DiffSize)",
+		Long: `size adds up the bytes of all files that were added or changed, as a layer would
+carry them (DiffSize). Each inode counts once. Paths that can't be read are counted
+as unreadable, without their bytes, and the exit status is 1. See usage for what the
+upper directory takes on disk.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var missing unreadables
 			f.unreadable = missing.add
@@ -187,11 +190,13 @@ takes on disk.`,
 			}
 			defer d.Close()
 			status := newStatus(cmd.ErrOrStderr(), "comparing")
-			n, err := d.Size(cmd.Context())
+			n, err := d.Size(f.pausing.context(cmd))
 			status.done()
+			err = f.pausing.end(err)
 			if err != nil {
 				return err
 			}
+			f.pausing.note(cmd, d)
 			if f.json {
 				err = printJSON(cmd, struct {
 					Bytes      int64  `json:"bytes"`
@@ -200,7 +205,8 @@ takes on disk.`,
 					Raced      int64  `json:"raced"`
 					Unreadable int64  `json:"unreadable"`
 					proofJSON
-				}{n, d.Engine(), d.Reason(), d.Raced(), d.Unreadable(), proofOf(d)})
+					pauseJSON
+				}{n, d.Engine(), d.Reason(), d.Raced(), d.Unreadable(), proofOf(d), f.pausing.of(d)})
 			} else {
 				err = printTable(cmd.OutOrStdout(), [][]string{
 					{"size", human.ExactBytes(n)},
@@ -213,6 +219,7 @@ takes on disk.`,
 		},
 	}
 	f.register(cmd)
+	f.pausing.register(cmd)
 	return cmd
 }
 
@@ -221,11 +228,11 @@ func usageCommand() *cobra.Command {
 	var compat string
 	cmd := &cobra.Command{
 		Use:   "usage [flags] STACK",
-		Short: "What the upper directory holds (SizeRw)",
-		Long: `usage sums up what the upper directory holds, every inode once: the bytes of its
-files (SizeRw as docker ps -s shows it), what is allocated on disk, inodes,
-whiteouts and opaque directories. It reads the upper directory and nothing
-else; --upper DIR is enough to name it.`,
+		Short: "Show what the upper directory holds (SizeRw)",
+		Long: `usage adds up what the upper directory holds: the bytes of its files (SizeRw, as
+docker ps -s shows it), the bytes allocated on disk, inodes, whiteouts and opaque
+directories. Each inode counts once. usage reads only the upper directory;
+--upper DIR is enough to name it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args); err != nil {
 				return err

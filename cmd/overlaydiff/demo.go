@@ -21,12 +21,11 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [--lower DIR]",
 		Short: "Mount an overlay over a real tree, change it, and diff it with both engines",
-		Long: `demo takes a tree of this machine as lower layer, mounts an overlay over it in a
-temporary directory, makes changes of each kind there, finds them with both
-engines, and checks that these agree. The tree itself is only read. As root it
-uses a mount namespace of its own, as another user a user namespace as well; so
-no mount is left behind, however it ends. If it is killed, the next one removes
-its directory.`,
+		Long: `demo mounts an overlay in a temporary directory, with a tree of this machine as lower
+layer. It makes changes of each kind there, finds them with both engines, and checks
+that the engines agree. It only reads the tree itself. As root it uses a new mount
+namespace, as another user also a user namespace, so that no mount is left behind
+even if it is killed. In that case, the next demo removes its directory.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if inside != "" {

@@ -17,14 +17,14 @@ func explainCommand() *cobra.Command {
 	var f stackFlags
 	cmd := &cobra.Command{
 		Use:   "explain [flags] STACK PATH",
-		Short: "Why PATH is or is not in the diff, layer by layer",
-		Long: `explain says in its first line what changes lists for PATH, and why; then in
-what the old and the new view differ there, and what each layer has, topmost
-first. PATH is absolute within the overlay; symbolic links are not followed.
+		Short: "Explain why PATH is or is not in the diff, layer by layer",
+		Long: `explain prints in its first line what changes lists for PATH, and why. Then it prints
+how the old and the new view differ at PATH, and what each layer has there, topmost
+first. PATH is absolute within the overlay. Symbolic links are not followed.
 
-A path that is in neither view is an answer, too: the exit status is 0, and
-with --json old and new are null. Layers are known where the native engine
-answers; else both views are compared. The fields of --json: docs/explain.md.`,
+A path that neither view has is an answer, not an error: the exit status is 0, and
+old and new are null with --json. Only the native engine knows layers; otherwise
+explain compares the two views. docs/explain.md describes the fields of --json.`,
 		Example: `  overlaydiff explain pid:4242 /etc/passwd
   overlaydiff explain --lower L1:L2 --upper U /etc/passwd`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -19,14 +19,14 @@ func exploreCommand() *cobra.Command {
 	var f stackFlags
 	cmd := &cobra.Command{
 		Use:   "explore [flags] STACK",
-		Short: "Look through the changes on a full screen",
-		Long: `explore shows the changes as a tree on a full screen, with the sizes of what
-changed added up, and what is waste: files that were copied up for nothing, and
-what was deleted but is kept by the layers below. Of a file it shows what it was
-and what it is, side by side, and why it is a change. The key ? tells all keys.
+		Short: "Browse the changes on a full screen",
+		Long: `explore shows the changes as a tree on a full screen, with the sizes of all changes
+added up, and with waste: files that were copied up and not modified, and deleted
+files that the layers below still hold. For a file, it shows the old and the new
+version side by side, and why it is a change. The key ? lists all keys.
 
-What differs is told by size and time, unless --content says otherwise; of the
-file that is looked at, contents are compared.`,
+Files are compared by size and time, unless --content says otherwise. The contents
+of the selected file are always compared.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.json {
 				return usagef("explore is for people: changes --json has it for programs")

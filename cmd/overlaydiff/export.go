@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/wholefile"
 	"github.com/overlaydiff/overlaydiff/layer"
 )
 
@@ -35,18 +37,18 @@ func exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [flags] STACK",
 		Short: "Write the changes as an OCI image layer",
-		Long: `export writes the changes as a layer of an OCI image, a tar archive with
-whiteouts (.wh.name) for what was deleted, to standard output, or to a file that
-has its name only when it is whole. Hard links, sub-second times, ACLs,
-capabilities and all other extended attributes are kept. Whatever engine reads
-the changes, equal ones give equal bytes.
+		Long: `export writes the changes as a layer of an OCI image: a tar archive, with
+whiteouts (.wh.name) for deletions. It writes to standard output, or to a file that
+gets its name only when it is complete. The layer keeps hard links, sub-second times,
+ACLs, capabilities and all other extended attributes. Equal changes give equal bytes
+with either engine.
 
-Owners are the container's where its ids are known, 0 for its root; --owners host
-writes those of the host. An owner that the container has no id for is an error.
+Owners are the container's ids if they are known, 0 for its root; --owners host
+writes the host's ids. An owner without an id in the container is an error.
 
-No time in the layer is later than --source-date-epoch or, without it, the
-environment's SOURCE_DATE_EPOCH. With -o, standard output has the digests and
-sizes.`,
+No time in the layer is later than --source-date-epoch or, without that flag, the
+SOURCE_DATE_EPOCH of the environment. With -o, export prints digests and sizes on
+standard output.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := e.options()
 			if err != nil {
@@ -75,6 +77,7 @@ sizes.`,
 	flags.BoolVar(&e.skipUnmapped, "skip-unmapped", false, "leave out what has an owner without an id in the container")
 	flags.StringArrayVar(&e.uids, "uid-map", nil, "`RANGE` of user ids, CONTAINER:HOST:SIZE; repeatable")
 	flags.StringArrayVar(&e.gids, "gid-map", nil, "`RANGE` of group ids")
+	f.pausing.register(cmd)
 	f.register(cmd)
 	return cmd
 }
@@ -171,14 +174,17 @@ func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.D
 	var done layer.Exported
 	toFile := e.output != "" && e.output != "-"
 	if toFile {
-		done, err = d.ExportFile(cmd.Context(), e.output, opts)
+		err = wholefile.Write(e.output, func(w io.Writer) error {
+			return f.exportTo(cmd, d, w, opts, &done)
+		})
 	} else {
-		done, err = d.Export(cmd.Context(), cmd.OutOrStdout(), opts)
+		err = f.exportTo(cmd, d, cmd.OutOrStdout(), opts, &done)
 	}
 	status.done()
 	if err != nil {
 		return err
 	}
+	f.pausing.note(cmd, d)
 	e.remarks(cmd, d, &done)
 	switch {
 	case !toFile:
@@ -190,7 +196,8 @@ func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.D
 			Reason string `json:"reason"`
 			Raced  int64  `json:"raced"`
 			proofJSON
-		}{done, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
+			pauseJSON
+		}{done, d.Engine(), d.Reason(), d.Raced(), proofOf(d), f.pausing.of(d)})
 	}
 	return printTable(cmd.OutOrStdout(), [][]string{
 		{"layer", e.output},
@@ -202,6 +209,13 @@ func (e *exportFlags) export(cmd *cobra.Command, f *stackFlags, d *overlaydiff.D
 		{"entries", human.Count(done.Entries)},
 		{"whiteouts", human.Count(done.Whiteouts)},
 	})
+}
+
+// exportTo writes the layer. A container is thawed before the layer's file gets its name, so
+// that no file has it whose container did not stand still.
+func (f *stackFlags) exportTo(cmd *cobra.Command, d *overlaydiff.Diff, w io.Writer, opts layer.ExportOptions, done *layer.Exported) (err error) {
+	*done, err = d.Export(f.pausing.context(cmd), w, opts)
+	return f.pausing.end(err)
 }
 
 // remarks says on standard error what the layer lacks.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/stores"
@@ -30,6 +31,10 @@ func message(err error) string {
 	var reserved *layer.ReservedError
 	if errors.As(err, &reserved) {
 		add(reserved, " (--skip-reserved)")
+	}
+	var limit *freeze.LimitError
+	if errors.As(err, &limit) {
+		add(limit, " (--pause-limit)")
 	}
 	var unknown *stores.UnknownError
 	if errors.As(err, &unknown) {

@@ -16,14 +16,14 @@ func layersCommand() *cobra.Command {
 	var f stackFlags
 	cmd := &cobra.Command{
 		Use:   "layers [flags] STACK",
-		Short: "The layers of a container or overlay, with size and directory",
+		Short: "List the layers of a container or overlay, with size and directory",
 		Long: `layers lists the layers of an overlay from the upper one down, each with its size
-and directory; those of a container also with their names: the layer's id in the
-store (Docker: cache id; containerd: snapshot key), and the chain ID and DiffID
-(sha256) of the image's layers.
+and directory. Layers of a container also have names: the layer's id in the store
+(Docker: cache id; containerd: snapshot key), and the chain ID and DiffID (sha256)
+of image layers.
 
-A size that the runtime wrote down is shown as it is (containerd's are what was
-allocated on disk); another is that of the files in the directory.`,
+If the runtime recorded a size, layers shows it unchanged (containerd records
+allocated bytes). Otherwise the size is that of the files in the directory.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args); err != nil {
 				return err

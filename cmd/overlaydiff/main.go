@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
+	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
@@ -33,6 +35,7 @@ const (
 
 func main() {
 	features.Main()
+	freeze.Main()
 	os.Exit(run(commandLine(os.Args), os.Stdout, os.Stderr))
 }
 
@@ -85,7 +88,7 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		select {
 		case <-done:
 		case <-time.After(grace):
-			fmt.Fprintln(stderr, "overlaydiff: interrupted; it takes away what it made, or waits for a file system that does not answer: interrupt again to end it at once")
+			fmt.Fprintln(stderr, "overlaydiff: interrupted; cleaning up; interrupt again to stop immediately")
 			stop()
 		}
 	}()
@@ -146,16 +149,17 @@ func newCommand() *cobra.Command {
 		Long: `overlaydiff compares the two views of an overlay: its lower layers, and the
 upper layer over them. Name the overlay (STACK) by one of
 
-  PATH                                  where it is mounted
-  pid:N                                 a process whose root it is
+  PATH                                  the directory where it is mounted
+  pid:N                                 a process that has it as root
   NAME                                  a container: its name or the start of its id;
-                                        RUNTIME:NAME where several have one
+                                        RUNTIME:NAME if several runtimes have it
   --lower TOP:…:BOTTOM --upper DIR      its directories, with --work DIR and --userxattr
   --options 'lowerdir=…,upperdir=…,…'   its mount options
-  --old DIR --new DIR                   or any two directory trees
+  --old DIR --new DIR                   two directory trees, instead of an overlay
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
 4 not supported here.`,
+		Version:       fmt.Sprintf("%s (%s %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -170,6 +174,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found a difference,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version, and what it was built with") // cobra's own would be -v, too
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(demoCommand(), changesCommand(), usageCommand(), sizeCommand(), exportCommand(), applyCommand(), verifyCommand(), explainCommand(), exploreCommand(), reportCommand(), psCommand(), layersCommand(), serveCommand(), probeCommand(), manCommand())
 	return root

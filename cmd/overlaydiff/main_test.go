@@ -17,6 +17,7 @@ import (
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
+	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -27,10 +28,12 @@ var programs = map[string]func() error{
 	"overlaydiff": func() error { main(); return nil },
 	"asnobody":    asNobody,
 	"hold":        hold,
+	"twins":       twins,
 }
 
 func TestMain(m *testing.M) {
 	features.Main()
+	freeze.Main()
 	if program := programs[filepath.Base(os.Args[0])]; program != nil {
 		if err := program(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

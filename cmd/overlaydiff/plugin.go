@@ -2,7 +2,6 @@ package main
 
 import (
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -39,15 +38,11 @@ type pluginMetadata struct {
 }
 
 func pluginCommand() *cobra.Command {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
 	return &cobra.Command{
 		Use: metadataName, Hidden: true, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return printJSON(cmd, pluginMetadata{
-				SchemaVersion: "0.1.0", Vendor: "overlaydiff", Version: version,
+				SchemaVersion: "0.1.0", Vendor: "overlaydiff", Version: version(),
 				ShortDescription: "Changes and sizes of containers and overlays", URL: "https://github.com/overlaydiff/overlaydiff",
 			})
 		},

@@ -32,14 +32,14 @@ func probeCommand() *cobra.Command {
 	var options, explain string
 	cmd := &cobra.Command{
 		Use:   "probe [flags] [DIR]",
-		Short: "What this kernel and the file system of DIR can do",
-		Long: `probe finds out what overlays can do whose upper directories are in DIR, or in
-the current directory, by mounting some in a scratch directory there. Nobody
-else sees them, and nothing is left. Each answer is yes, no or "?", which is
-cannot tell, with what the kernel said and what follows from it.
+		Short: "Report what this kernel and the file system of DIR support",
+		Long: `probe finds out what the kernel and the file system of DIR support for overlays with
+upper directories in DIR, or in the current directory. It mounts some overlays in a
+scratch directory there. Nobody else sees the mounts, and nothing is left behind. Each
+answer is yes, no or "?" (cannot tell), with the kernel's response and the consequence.
 
-It tells first whether upper directories there can be read natively, with the
-mount options that --options names.`,
+The first answer is whether upper directories there can be read natively, with the
+mount options in --options.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("name one directory only, not %d", len(args))

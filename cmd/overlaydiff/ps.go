@@ -77,23 +77,24 @@ func psCommand() *cobra.Command {
 	var f psFlags
 	cmd := &cobra.Command{
 		Use:   "ps [flags] [NAME]...",
-		Short: "Every container and overlay of this machine, the biggest first",
+		Short: "List the containers and overlays of this machine, the biggest first",
 		Long: `ps lists the containers of Docker, containerd (Kubernetes, nerdctl), Podman,
-Buildah, CRI-O and iSulad, running or not, and what other overlays are mounted.
-It reads how they keep them on disk and asks no daemon. With NAMEs, it lists those.
+Buildah, CRI-O and iSulad, running or not, and other mounted overlays.
+It reads the runtimes' files on disk and asks no daemon. With NAMEs, it lists only those.
 
-  RUNTIME    podman@alice: the user alice's store has it, and says what it is
-  NAMESPACE  containerd's
+  RUNTIME    podman@alice: it is in the store of the user alice, who controls
+             what the store says
+  NAMESPACE  the namespace in containerd
   SIZE       what the writable layer holds (SizeRw)
-  ROOTFS     that and the layers of the image (SizeRootFs); of containerd's
-             snapshots the allocated bytes
-  INODES     how many the writable layer has, directories included
-  SAVABLE    files in it that have the content of the image's: they were copied
-             up to change their metadata, or nothing. By size and time; not read
+  ROOTFS     SIZE and the layers of the image (SizeRootFs); for containerd's
+             snapshots, the allocated bytes
+  INODES     inodes of the writable layer, including directories
+  SAVABLE    files that equal the image's but were copied up by chmod, chown or an
+             open for writing. Estimated from size and mtime
 
 --format takes a Go template: {{.ID}}, .Name, .Names, .Runtime, .Owner, .Namespace,
 .Pod, .State, .Age, .Size, .RootFS, .Inodes, .Savable, .Image, .PID, .Upper, and
-{{json .}}; with "table " before it, aligned and with a header.
+{{json .}}. A template that begins with "table " prints aligned columns and a header.
 
 With --top, it lists the biggest files and directories of one writable layer.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },

@@ -48,15 +48,20 @@ func parseFormat(text string) (*format, error) {
 
 // print prints a line a container. What a store's words have of control characters is not printed.
 func (f *format) print(out io.Writer, rows []row) error {
-	w := out
-	if f.table {
-		aligned := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		defer aligned.Flush()
-		w = aligned
-		if err := f.line(w, headers); err != nil {
-			return err
-		}
+	if !f.table {
+		return f.lines(out, rows)
 	}
+	aligned := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if err := f.line(aligned, headers); err != nil {
+		return err
+	}
+	if err := f.lines(aligned, rows); err != nil {
+		return err
+	}
+	return aligned.Flush() // it writes nothing before
+}
+
+func (f *format) lines(w io.Writer, rows []row) error {
 	for _, r := range rows {
 		if err := f.line(w, r); err != nil {
 			return err

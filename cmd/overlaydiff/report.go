@@ -22,14 +22,14 @@ func reportCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "report [flags] -o FILE STACK…",
-		Short: "A page of HTML: where the bytes are, what is waste",
-		Long: `report writes a page of HTML about an overlay: a map of what was added and
-changed by size, the biggest files, what is waste (copied up for nothing, deleted
-but kept by the layers below), and the chain of layers. Of two overlays it also
-says what they have in common and where they differ most.
+		Short: "Write an HTML page: where the bytes are, what is wasted",
+		Long: `report writes an HTML page about an overlay: a map of added and changed files by
+size, the biggest files, waste (files copied up and not modified, deleted files that
+the layers below still hold), and the chain of layers. For two overlays, the page
+also shows what they have in common and where they differ most.
 
-The page is one file that needs no network; it has its name only when it is whole.
-What differs is told by size and time, unless --content says otherwise.`,
+The page is one file that needs no network. It gets its name only when it is complete.
+Files are compared by size and time, unless --content says otherwise.`,
 		Example: `  overlaydiff report -o web.html web
   overlaydiff report -o both.html web web-old`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -45,27 +45,26 @@ func serveCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "serve [--metrics ADDR]",
-		Short: "Sizes of all containers for Prometheus",
-		Long: `serve answers Prometheus at http://ADDR/metrics with what ps shows: gauges
+		Short: "Serve the sizes of all containers to Prometheus",
+		Long: `serve exports the numbers of ps to Prometheus, at http://ADDR/metrics. Gauges:
 
   overlaydiff_container_size_rw_bytes        what the writable layer holds
-  overlaydiff_container_size_root_fs_bytes   that and the layers of the image
-  overlaydiff_container_disk_bytes           allocated for the writable layer
-  overlaydiff_container_inodes               of the writable layer
+  overlaydiff_container_size_root_fs_bytes   the same and the layers of the image
+  overlaydiff_container_disk_bytes           bytes allocated for the writable layer
+  overlaydiff_container_inodes               inodes of the writable layer
   overlaydiff_container_savable_bytes        files that have the image's content
 
-labelled owner, runtime, id, name, image, state, container_namespace (containerd's),
-and those of pods k8s_namespace, pod and container; and overlaydiff_scan_* about
-the last measurement. A container in a user's store has owner="USER",
-id="USER/ID" and name="USER/NAME": no user can take the place of root's.
+Their labels are owner, runtime, id, name, image, state, container_namespace
+(containerd's), and for pods k8s_namespace, pod and container. overlaydiff_scan_*
+describes the last measurement. A container in a user's store has owner="USER",
+id="USER/ID" and name="USER/NAME", so that no user can imitate a container of root.
 
-Containers are measured when it is asked and the last answer is older than
---interval, so that many who ask cost no more than one. While that takes long, the
-last answer is given. Of more than --limit
-containers, root's are shown first, of each user at most 500, and
-overlaydiff_scan_left_out counts the rest.
+A request measures the containers if the last answer is older than --interval;
+many clients cost no more than one. If the measurement takes long, serve returns the
+last answer. If there are more than --limit containers, root's come first, then at
+most 500 of each user; overlaydiff_scan_left_out counts the rest.
 
-/-/healthy answers as long as serve runs, /-/ready once something was measured.
+/-/healthy answers while serve runs, /-/ready after the first measurement.
 TLS and passwords: --web.config.file, in the format of Prometheus exporters
 (https://prometheus.io/docs/prometheus/latest/configuration/https/).`,
 		Args: noArgs,

@@ -30,6 +30,8 @@ type stackFlags struct {
 	owners             string
 	root               string
 	container          stores.Container // that was named; zero: none was
+	pid                int              // of the container, or that was named; 0: none
+	pausing            pausing
 
 	engine  string
 	content string
@@ -53,13 +55,13 @@ func (f *stackFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.newDir, "new", "", "`DIR` of the new tree, instead of an overlay")
 	flags.BoolVar(&f.snapshots, "snapshots", false, "--new is a snapshot made from --old, not written since")
 	flags.StringVar(&f.layerMap, "layer-map", "", "id-map `RANGES` of the lower layers, CONTAINER:HOST:SIZE[,…], or none")
-	flags.StringVar(&f.owners, "owners", string(overlaydiff.OwnersContainer), "whose `IDS` are told: container or host")
+	flags.StringVar(&f.owners, "owners", string(overlaydiff.OwnersContainer), "whose `IDS` to report: container or host")
 	flags.StringVar(&f.root, "root", "/", "`DIR` that is the node's root, to find containers")
 	flags.StringVar(&f.engine, "engine", string(overlaydiff.Auto), "`ENGINE`: auto, native or naive")
 	flags.StringVar(&f.content, "content", string(diff.ContentAuto), "`WHEN` contents are read: auto, always, never")
-	flags.BoolVar(&f.strict, "strict", false, "fail if something changes while it is read, or can't be read")
+	flags.BoolVar(&f.strict, "strict", false, "fail if an entry changes while it is read, or can't be read")
 	flags.BoolVar(&f.json, "json", false, "machine-readable output")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "name the engine, and why, on standard error")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "report the engine, and the reason, on standard error")
 	f.complete(cmd)
 }
 
@@ -183,6 +185,7 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 	if id, ok := strings.CutPrefix(arg, "pid:"); ok {
 		id, point, inside := strings.Cut(id, ":")
 		pid, err := strconv.Atoi(id)
+		f.pid = pid
 		if err != nil || pid <= 0 || inside && !filepath.IsAbs(point) {
 			return c, usagef("%s: a process is named pid:N, with its number; pid:N:/PATH is an overlay that it sees there", diff.QuotePath(arg))
 		}
@@ -197,6 +200,7 @@ func (f *stackFlags) named(ctx context.Context, arg string) (c stores.Container,
 		return c, err
 	}
 	found, notFound := node.Resolve(ctx, f.root, arg)
+	f.pid = found.PID
 	switch {
 	case notFound == nil:
 		return found, hasLayers(found)
@@ -221,7 +225,7 @@ func hasLayers(c stores.Container) error {
 
 // open opens the comparison that the command line names.
 func (f *stackFlags) open(ctx context.Context, args []string) (*overlaydiff.Diff, error) {
-	if err := f.check(args); err != nil {
+	if err := errors.Join(f.check(args), f.pausing.check(args)); err != nil {
 		return nil, err
 	}
 	if f.oldDir != "" || f.newDir != "" {
@@ -244,5 +248,12 @@ func (f *stackFlags) open(ctx context.Context, args []string) (*overlaydiff.Diff
 	if s.Upper == "" {
 		return nil, usagef("the overlay has no upper directory, so nothing can have been changed: name one that is mounted with upperdir")
 	}
-	return overlaydiff.Open(ctx, s, f.diffOptions())
+	if ctx, err = f.pausing.start(ctx, f); err != nil {
+		return nil, err
+	}
+	d, err := overlaydiff.Open(ctx, s, f.diffOptions())
+	if err != nil {
+		return nil, f.pausing.end(err)
+	}
+	return d, nil
 }

@@ -25,8 +25,8 @@ func (f *stackFlags) printSurvey(cmd *cobra.Command, d *overlaydiff.Diff, missin
 		paths = append(paths, u)
 		return nil
 	}
-	tree, err := surveyed(cmd.Context(), cmd.ErrOrStderr(), d, survey.Options{})
-	if err != nil {
+	tree, err := surveyed(f.pausing.context(cmd), cmd.ErrOrStderr(), d, survey.Options{})
+	if err = f.pausing.end(err); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
@@ -39,6 +39,7 @@ func (f *stackFlags) printSurvey(cmd *cobra.Command, d *overlaydiff.Diff, missin
 	if err := out.Flush(); err != nil {
 		return err
 	}
+	f.pausing.note(cmd, d)
 	noteRaced(cmd, tree.Raced)
 	return missing.err()
 }

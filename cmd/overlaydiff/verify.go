@@ -20,14 +20,14 @@ func verifyCommand() *cobra.Command {
 	var skipReserved, skipUnmapped bool
 	cmd := &cobra.Command{
 		Use:   "verify [flags] STACK",
-		Short: "Prove that a layer of the changes gives the new view again",
-		Long: `verify exports the changes as a layer, applies that to the old view, mounted with
-an upper directory of its own, and compares what comes out with the new view:
-contents, all metadata, extended attributes, hard links. With --layer it takes
-the layer that some other program made of these changes.
+		Short: "Prove that a layer of the changes reproduces the new view",
+		Long: `verify exports the changes as a layer, mounts the old view with a new upper
+directory, applies the layer there, and compares the result with the new view:
+contents, all metadata, extended attributes, hard links. With --layer, it applies a
+layer that another program made of these changes.
 
-What no layer can say (a socket, an attribute taken off a directory that stays)
-is named and does not count. Exit status: 0 equal, 3 different.`,
+What no layer can hold (a socket, an attribute removed from a directory that stays)
+is named and does not count as a difference. Exit status: 0 equal, 3 different.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts := overlaydiff.VerifyOptions{TempDir: temp, Export: layer.ExportOptions{SkipReserved: skipReserved, SkipUnmapped: skipUnmapped, Xattrs: layer.Xattrs(xattrs)}}
 			if err := checkXattrs(opts.Export.Xattrs); err != nil {
@@ -48,11 +48,13 @@ is named and does not count. Exit status: 0 equal, 3 different.`,
 			defer d.Close()
 			f.note(cmd, d)
 			status := newStatus(cmd.ErrOrStderr(), "verifying")
-			v, err := d.Verify(cmd.Context(), opts)
+			v, err := d.Verify(f.pausing.context(cmd), opts)
 			status.done()
+			err = f.pausing.end(err)
 			if err != nil {
 				return err
 			}
+			f.pausing.note(cmd, d)
 			if err := f.printVerified(cmd, d, &v); err != nil {
 				return err
 			}
@@ -69,6 +71,7 @@ is named and does not count. Exit status: 0 equal, 3 different.`,
 	flags.StringVar(&xattrs, "xattrs", string(layer.XattrsAll), "`WHICH` the layer carries: all, oci or none")
 	flags.BoolVar(&skipReserved, "skip-reserved", false, "leave out names that begin with .wh.")
 	flags.BoolVar(&skipUnmapped, "skip-unmapped", false, "leave out what has an owner without an id in the container")
+	f.pausing.register(cmd)
 	f.register(cmd)
 	return cmd
 }
@@ -81,7 +84,8 @@ func (f *stackFlags) printVerified(cmd *cobra.Command, d *overlaydiff.Diff, v *o
 			Reason string `json:"reason"`
 			Raced  int64  `json:"raced"`
 			proofJSON
-		}{v, d.Engine(), d.Reason(), d.Raced(), proofOf(d)})
+			pauseJSON
+		}{v, d.Engine(), d.Reason(), d.Raced(), proofOf(d), f.pausing.of(d)})
 	}
 	out := &sticky{w: cmd.OutOrStdout()}
 	verdict := "equal: the layer gives the new view again"

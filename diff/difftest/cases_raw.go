@@ -32,6 +32,11 @@ var rawCases = []testcase{
 		lower: []string{"dir d"}, data: []string{"file b content=data"}, upper: "file f size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=/b",
 	},
 	{
+		name: "by hand: data outside the data-only layers", why: "nothing leads out of them (EXDEV)",
+		options: "metacopy=on", needs: []testenv.Need{testenv.DataLayers}, fails: true,
+		lower: []string{"dir d; file f size=4 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.redirect=/../x"}, data: []string{"file b"}, upper: "file f content=data",
+	},
+	{
 		name: "by hand: an origin that leads nowhere", why: "is none", options: "metacopy=on,index=on",
 		lower: []string{"file f content=data"}, want: "C /f mode",
 		upper: `file f size=4 mode=600 xattr.trusted.overlay.metacopy= xattr.trusted.overlay.origin="\x00\xfb\x1d\x00\x01uuiduuiduuiduuid\xff\xff\xff\x7f\x01\x00\x00\x00"`,

@@ -34,6 +34,7 @@ floor ground
 	internal/sys:      syscall golang.org/x/sys/unix
 	internal/fswalk:   syscall internal/sys
 	internal/idmap:    syscall diff
+	internal/freeze:   syscall diff internal/sys
 	internal/inode:    syscall diff internal/sys internal/fswalk internal/idmap
 	internal/views:    diff internal/fswalk internal/inode
 	internal/scratch:  syscall internal/sys
@@ -59,7 +60,7 @@ floor engines and their peers
 	layer:             syscall diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
-	stores:            syscall diff internal/paths internal/sys mountutil
+	stores:            syscall diff internal/freeze internal/paths internal/sys mountutil
 
 floor facade
 	.:                 syscall diff internal/sys internal/fswalk internal/inode internal/kernel internal/scratch internal/wholefile whiteout mountutil
@@ -79,7 +80,7 @@ floor screens and pages
 	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   syscall . diff features internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   syscall . diff features internal/freeze internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             syscall . diff
 

@@ -266,6 +266,11 @@ func (r *Ref) OpenFile() (f diff.OpenFile, err error) {
 		if err == nil {
 			f, err = r.check(file)
 		}
+		// Of a name that stat saw, only overlayfs says so: the redirect of a metacopy file
+		// leads out of the data-only layers, or is too long, which open finds (Linux 6.5).
+		if err == syscall.EXDEV || err == syscall.ENAMETOOLONG { //nolint:errorlint // as above
+			err = Refused{Err: err}
+		}
 		return r.Dir.Wrap("open", r.Name, err)
 	})
 	return f, err

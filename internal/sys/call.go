@@ -20,15 +20,22 @@ func (c *cname) set(name string) syscall.Errno {
 	return 0
 }
 
-// eintr repeats call while signals interrupt it.
-func eintr(call func() syscall.Errno) error {
+// repeat makes a system call, and again while signals interrupt it. It returns the call's
+// first result and its error number. All calls that can wait go through it.
+func repeat(call func() (uintptr, uintptr, syscall.Errno)) (int, syscall.Errno) {
 	for {
-		switch errno := call(); errno {
-		case 0:
-			return nil
-		case syscall.EINTR:
-		default:
-			return errno
+		n, _, errno := call()
+		if errno != syscall.EINTR {
+			return int(n), errno
 		}
 	}
+}
+
+// Retry is repeat for calls of package unix. What it returns is a [syscall.Errno].
+func Retry(call func() error) error {
+	_, errno := repeat(func() (uintptr, uintptr, syscall.Errno) { return 0, 0, asErrno(call()) })
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }

@@ -44,10 +44,10 @@ func ReadDir(fd int, visit func(d Dirent) bool) error {
 	b, _ := buffers.Get().(*[]byte)
 	defer buffers.Put(b)
 	for {
-		n, _, errno := syscall.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(*b))), uintptr(len(*b)))
+		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(*b))), uintptr(len(*b)))
+		})
 		switch {
-		case errno == syscall.EINTR:
-			continue
 		case errno != 0:
 			return errno
 		case n == 0:

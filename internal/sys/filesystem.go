@@ -42,10 +42,10 @@ func FileSystemID(fd int) (id [16]byte, ok bool) {
 // MayHaveID returns a function that reports whether a UUID can be that of the file system
 // of fd. It is sure where [FileSystemID] knows the UUID. Where statfs has a sum of its
 // halves (ext4, and tmpfs since 5.13, 59cda49ecf6c), the sum must be right; without, every
-// UUID can be it.
-func MayHaveID(fd int) func(id [16]byte) bool {
-	if known, ok := FileSystemID(fd); ok {
-		return func(id [16]byte) bool { return id == known }
+// UUID can be it. known reports whether it is sure.
+func MayHaveID(fd int) (may func(id [16]byte) bool, known bool) {
+	if own, ok := FileSystemID(fd); ok {
+		return func(id [16]byte) bool { return id == own }, true
 	}
 	var st unix.Statfs_t
 	if unix.Fstatfs(fd, &st) == nil {
@@ -54,12 +54,12 @@ func MayHaveID(fd int) func(id [16]byte) bool {
 		case magic(&st) == unix.EXT4_SUPER_MAGIC, magic(&st) == unix.TMPFS_MAGIC && sum != 0:
 			return func(id [16]byte) bool {
 				return binary.LittleEndian.Uint64(id[:8])^binary.LittleEndian.Uint64(id[8:]) == sum
-			}
+			}, false
 		case magic(&st) == unix.TMPFS_MAGIC: // it has a random one (4.13, 2b4db79618ad)
-			return func(id [16]byte) bool { return id != [16]byte{} }
+			return func(id [16]byte) bool { return id != [16]byte{} }, false
 		}
 	}
-	return func([16]byte) bool { return true }
+	return func([16]byte) bool { return true }, false
 }
 
 // SharesExtents reports whether files of a and b may have their data in the same

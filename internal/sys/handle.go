@@ -51,9 +51,9 @@ func handleAt(dirfd int, name string, flags int) (Handle, error) {
 // more; EPERM that it takes CAP_DAC_READ_SEARCH.
 func OpenHandle(mount int, h Handle) (fd int, err error) {
 	handle := unix.NewFileHandle(h.Type, []byte(h.ID))
-	err = eintr(func() syscall.Errno {
+	err = Retry(func() error {
 		fd, err = unix.OpenByHandleAt(mount, handle, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
-		return asErrno(err)
+		return err
 	})
 	return fd, err
 }

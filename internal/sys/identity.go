@@ -121,8 +121,8 @@ func PathOf(fd int) (string, error) { return os.Readlink("/proc/self/fd/" + strc
 // changed last.
 func LinkCtime(path string) (Timespec, error) {
 	var x unix.Statx_t
-	err := eintr(func() syscall.Errno {
-		return asErrno(unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_CTIME, &x))
+	err := Retry(func() error {
+		return unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_CTIME, &x)
 	})
 	return Timespec{x.Ctime.Sec, x.Ctime.Nsec}, err
 }

@@ -47,12 +47,12 @@ func openBelow(dirfd int, path string, flags int, resolve uint64) (int, error) {
 	// EAGAIN: something was renamed or mounted meanwhile, anywhere, and the kernel
 	// can't be sure that ".." stayed inside.
 	for range 128 {
-		if fd, err = unix.Openat2(dirfd, path, &how); err != unix.EAGAIN && err != unix.EINTR {
+		if err = Retry(func() error { fd, err = unix.Openat2(dirfd, path, &how); return err }); err != unix.EAGAIN {
 			break
 		}
 	}
 	if err != nil {
-		return -1, asErrno(err)
+		return -1, err
 	}
 	return fd, nil
 }
@@ -63,20 +63,7 @@ func OpenParent(fd int) (int, error) { return openAt(fd, "..", dirFlags) }
 // CreateAt makes the file name in dirfd, which must not exist, open for writing
 // and with mode 0600.
 func CreateAt(dirfd int, name string) (int, error) {
-	var c cname
-	if errno := c.set(name); errno != 0 {
-		return -1, errno
-	}
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_LARGEFILE | unix.O_CLOEXEC
-	for {
-		fd, _, errno := syscall.Syscall6(unix.SYS_OPENAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), flags, 0o600, 0, 0)
-		if errno == 0 {
-			return int(fd), nil
-		}
-		if errno != syscall.EINTR {
-			return -1, errno
-		}
-	}
+	return makeAt(dirfd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_LARGEFILE|unix.O_CLOEXEC, 0o600)
 }
 
 // MkdirAt makes the directory name in dirfd, for its owner only.
@@ -161,33 +148,31 @@ func SetTimesAt(dirfd int, name string, atime, mtime Timespec) error {
 	times := [2]struct{ sec, nsec int64 }{ // struct __kernel_timespec
 		{atime.Sec, int64(atime.Nsec)}, {mtime.Sec, int64(mtime.Nsec)},
 	}
-	return eintr(func() (errno syscall.Errno) {
+	if _, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
 		if name == "" { // without a name the call takes no flags
-			_, _, errno = syscall.Syscall6(sysUtimensat, uintptr(dirfd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
-		} else {
-			_, _, errno = syscall.Syscall6(sysUtimensat, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
-				uintptr(unsafe.Pointer(&times)), unix.AT_SYMLINK_NOFOLLOW, 0, 0)
+			return syscall.Syscall6(sysUtimensat, uintptr(dirfd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
 		}
+		return syscall.Syscall6(sysUtimensat, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			uintptr(unsafe.Pointer(&times)), unix.AT_SYMLINK_NOFOLLOW, 0, 0)
+	}); errno != 0 {
 		return errno
-	})
+	}
+	return nil
 }
 
 // PwriteFull writes all of b at off.
 func PwriteFull(fd int, b []byte, off int64) error {
 	for len(b) > 0 {
-		n, err := unix.Pwrite(fd, b, off)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
+		n := 0
+		if err := Retry(func() (err error) { n, err = unix.Pwrite(fd, b, off); return err }); err != nil {
 			return err
-		default:
-			b, off = b[n:], off+int64(n)
 		}
+		b, off = b[n:], off+int64(n)
 	}
 	return nil
 }
 
 // Truncate sets the size of the file fd.
 func Truncate(fd int, size int64) error {
-	return eintr(func() syscall.Errno { return asErrno(unix.Ftruncate(fd, size)) })
+	return Retry(func() error { return unix.Ftruncate(fd, size) })
 }

@@ -3,6 +3,7 @@ package sys
 import (
 	"math"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -64,30 +65,50 @@ func Reopen(fd int) (int, error) {
 	return openAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), fileFlags&^unix.O_NOFOLLOW)
 }
 
-func openAt(dirfd int, name string, flags int) (int, error) {
+func openAt(dirfd int, name string, flags int) (int, error) { return makeAt(dirfd, name, flags, 0) }
+
+// makeAt is openAt that may make the file.
+func makeAt(dirfd int, name string, flags int, mode uint32) (int, error) {
 	var c cname
 	if errno := c.set(name); errno != 0 {
 		return -1, errno
 	}
-	for {
-		fd, _, errno := syscall.Syscall6(unix.SYS_OPENAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), uintptr(flags), 0, 0, 0)
-		if errno == 0 {
-			return int(fd), nil
-		}
-		if errno != syscall.EINTR {
-			return -1, errno
-		}
+	fd, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall6(unix.SYS_OPENAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)), uintptr(flags), uintptr(mode), 0, 0)
+	})
+	if errno != 0 {
+		return -1, errno
 	}
+	return fd, nil
+}
+
+// ReadValue reads a file of /sys or /proc that holds one word, without the space around it.
+// It takes the three system calls that it needs.
+func ReadValue(path string) (string, error) {
+	fd, err := openAt(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	defer Close(fd)
+	var word [128]byte
+	n := 0
+	err = Retry(func() error { n, err = unix.Read(fd, word[:]); return err })
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(word[:n])), nil
 }
 
 // OpenDir opens the directory at path, following symbolic links: for paths
 // that the caller was given, not for names found in a tree.
-func OpenDir(path string) (fd int, err error) {
-	err = eintr(func() syscall.Errno {
-		var errno error
-		fd, errno = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		return asErrno(errno)
-	})
+func OpenDir(path string) (int, error) {
+	return Open(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// Open is openat(2), close-on-exec, of a path of any length. Symbolic links are followed
+// unless the flags say otherwise, as of [OpenDir].
+func Open(dirfd int, path string, flags int) (fd int, err error) {
+	err = Retry(func() error { fd, err = unix.Openat(dirfd, path, flags|unix.O_CLOEXEC, 0); return err })
 	return fd, err
 }
 
@@ -97,16 +118,11 @@ func Close(fd int) { _ = unix.Close(fd) }
 // PreadFull reads len(b) bytes at off, or fewer at the end of the file.
 func PreadFull(fd int, b []byte, off int64) (n int, err error) {
 	for n < len(b) {
-		m, err := unix.Pread(fd, b[n:], off+int64(n))
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
+		m := 0
+		if err := Retry(func() (err error) { m, err = unix.Pread(fd, b[n:], off+int64(n)); return err }); err != nil || m == 0 {
 			return n, err
-		case m == 0:
-			return n, nil
-		default:
-			n += m
 		}
+		n += m
 	}
 	return n, nil
 }
@@ -149,14 +165,14 @@ func ReadLinkAt(dirfd int, name string) (string, error) {
 	}
 	var short [256]byte
 	for b := short[:]; ; b = make([]byte, 4*len(b)) {
-		n, _, errno := syscall.Syscall6(unix.SYS_READLINKAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
-			uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
+		n, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+			return syscall.Syscall6(unix.SYS_READLINKAT, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+				uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
+		})
 		switch {
-		case errno == syscall.EINTR:
-			continue
 		case errno != 0:
 			return "", errno
-		case int(n) < len(b):
+		case n < len(b):
 			return string(b[:n]), nil
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,13 +78,13 @@ func SeesTrusted() bool { return TryTrusted() == nil }
 // the initial user namespace they look as if they weren't there, so that must be known
 // before their absence means anything. It is found out by setting one on a memory file.
 func TryTrusted() error {
-	err := eintr(func() syscall.Errno {
+	err := Retry(func() error {
 		fd, err := unix.MemfdCreate("overlaydiff", unix.MFD_CLOEXEC)
 		if err != nil {
-			return asErrno(err)
+			return err
 		}
 		defer Close(fd)
-		return asErrno(unix.Fsetxattr(fd, "trusted.overlaydiff", []byte{'y'}, 0))
+		return unix.Fsetxattr(fd, "trusted.overlaydiff", []byte{'y'}, 0)
 	})
 	switch err {
 	case nil, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOSPC, unix.EIO:

@@ -35,10 +35,8 @@ var (
 
 // ioctl calls ioctl(2) with a request that writes to arg.
 func ioctl(fd int, request uintptr, arg unsafe.Pointer) syscall.Errno {
-	for {
-		_, _, errno := syscall.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
-		if errno != syscall.EINTR {
-			return errno
-		}
-	}
+	_, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
+	})
+	return errno
 }

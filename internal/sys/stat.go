@@ -69,15 +69,11 @@ func StatAt(dirfd int, name string, mask int, st *Stat) error {
 		flags |= unix.AT_EMPTY_PATH
 	}
 	var x unix.Statx_t
-	for {
-		_, _, errno := syscall.Syscall6(unix.SYS_STATX, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+	if _, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
+		return syscall.Syscall6(unix.SYS_STATX, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
 			uintptr(flags), uintptr(mask), uintptr(unsafe.Pointer(&x)), 0)
-		if errno == 0 {
-			break
-		}
-		if errno != syscall.EINTR {
-			return errno
-		}
+	}); errno != 0 {
+		return errno
 	}
 	*st = Stat{
 		Mode: uint32(x.Mode), UID: x.Uid, GID: x.Gid, Nlink: x.Nlink,
@@ -102,28 +98,24 @@ func UsageAt(dirfd int, name string, st *Stat) error {
 		return errno
 	}
 	var s unix.Stat_t
-	for {
-		var errno syscall.Errno
+	switch _, errno := repeat(func() (uintptr, uintptr, syscall.Errno) {
 		if name == "" {
-			_, _, errno = syscall.Syscall(sysFstat, uintptr(dirfd), uintptr(unsafe.Pointer(&s)), 0)
-		} else {
-			_, _, errno = syscall.Syscall6(sysFstatat, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
-				uintptr(unsafe.Pointer(&s)), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, 0)
+			return syscall.Syscall(sysFstat, uintptr(dirfd), uintptr(unsafe.Pointer(&s)), 0)
 		}
-		switch errno {
-		case 0:
-			*st = Stat{
-				Mode: s.Mode, UID: s.Uid, GID: s.Gid, Nlink: uint32(s.Nlink), Dev: s.Dev, Ino: s.Ino,
-				Rdev: s.Rdev, Size: s.Size, Blocks: s.Blocks,
-			}
-			return nil
-		case syscall.EINTR:
-		case syscall.ENOSYS: // loongarch before 6.11
-			return StatAt(dirfd, name, StatAll, st)
-		default:
-			return errno
-		}
+		return syscall.Syscall6(sysFstatat, uintptr(dirfd), uintptr(unsafe.Pointer(&c)),
+			uintptr(unsafe.Pointer(&s)), unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, 0)
+	}); errno {
+	case 0:
+	case syscall.ENOSYS: // loongarch before 6.11
+		return StatAt(dirfd, name, StatAll, st)
+	default:
+		return errno
 	}
+	*st = Stat{
+		Mode: s.Mode, UID: s.Uid, GID: s.Gid, Nlink: uint32(s.Nlink), Dev: s.Dev, Ino: s.Ino,
+		Rdev: s.Rdev, Size: s.Size, Blocks: s.Blocks,
+	}
+	return nil
 }
 
 // IsCasefolded reports whether names in the directory fd match whatever their
@@ -136,6 +128,9 @@ func IsCasefolded(fd int) bool {
 
 // IsOverlay reports whether fd is on an overlay.
 func IsOverlay(fd int) bool { return isOn(fd, unix.OVERLAYFS_SUPER_MAGIC) }
+
+// IsCgroup reports whether fd is in a hierarchy of control groups, of either version.
+func IsCgroup(fd int) bool { return isOn(fd, unix.CGROUP2_SUPER_MAGIC, unix.CGROUP_SUPER_MAGIC) }
 
 // IsProc reports whether fd is on a proc file system.
 func IsProc(fd int) bool { return isOn(fd, unix.PROC_SUPER_MAGIC) }

@@ -30,11 +30,8 @@ func TempFile(dirfd int, title string) (*Temp, error) {
 
 // openMode is openat for files that are made.
 func openMode(dirfd int, name string, flags int, mode uint32) (fd int, err error) {
-	for {
-		if fd, err = unix.Openat(dirfd, name, flags, mode); err != unix.EINTR {
-			return fd, err
-		}
-	}
+	err = Retry(func() error { fd, err = unix.Openat(dirfd, name, flags, mode); return err })
+	return fd, err
 }
 
 // Temp is a file that has no name yet, or a temporary one.

@@ -189,12 +189,3 @@ func (p *procPath) set(dirfd int, name string) syscall.Errno {
 	p[len(b)] = 0
 	return 0
 }
-
-func repeat(call func() (uintptr, uintptr, syscall.Errno)) (int, syscall.Errno) {
-	for {
-		n, _, errno := call()
-		if errno != syscall.EINTR {
-			return int(n), errno
-		}
-	}
-}

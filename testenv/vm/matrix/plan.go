@@ -65,7 +65,7 @@ var leftOutTests = map[string]string{
 var (
 	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil", "testenv/torture"}
 	leftOutMore = map[string]string{
-		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$",
+		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$|^TestPause_(Killed|Torn)$",
 	}
 )
 
