@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(rootCaseEnv); name != "" {
 		os.Exit(rootCaseChild(name))
 	}
+	if os.Getenv(applyEnv) != "" {
+		os.Exit(applyInside())
+	}
 	if os.Getenv(idleEnv) != "" {
 		os.Exit(idle())
 	}

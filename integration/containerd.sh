@@ -18,8 +18,6 @@ install $packages
 
 entries=${ENTRIES:-51000}
 image=localhost/overlaydiff/test:1
-bin=$work/bin
-plugin=$node/run/differ.sock
 failed=
 wrong() { echo "WRONG: $*"; failed=1; }
 
@@ -64,20 +62,11 @@ edit_slow() { # takes long to compress and to compare
 }
 
 build() {
-  local version
-  version=$(go -C integration/containerd list -m -f '{{.Version}}' github.com/containerd/containerd/v2)
-  # Without the parts that take long to build and that nothing here asks for.
-  GOBIN=$bin CGO_ENABLED=0 go install -tags no_cri,no_btrfs,no_zfs,no_devmapper \
-    github.com/containerd/containerd/v2/cmd/{containerd,ctr,containerd-shim-runc-v2}@"$version"
-  CGO_ENABLED=0 go -C integration/containerd build -trimpath -o "$bin/" ./cmd/overlaydiff-differ ./commit
+  build_containerd2
+  build_plugin
+  CGO_ENABLED=0 go -C integration/containerd build -trimpath -o "$work/commit" ./commit
 }
 
-# start_plugin SOCKET: starts overlaydiff-differ for the containerd at SOCKET.
-start_plugin() {
-  mkdir -p "$node/run"
-  daemon "$work/differ.log" "$plugin" "$bin/overlaydiff-differ" -address "$plugin" -containerd "$1" -root "$node/var/lib/overlaydiff"
-  server=$!
-}
 # end PID: ends a daemon and waits for it.
 end() {
   kill "$1"
@@ -92,12 +81,12 @@ start_two() {
   [ "$1" != plugin ] || sed "s|/run/overlaydiff/differ.sock|$plugin|" contrib/containerd/config-2.toml >"$config"
   printf "[plugins.'io.containerd.internal.v1.opt']\n  path = '%s'\n" "$node/opt" >>"$config"
   rm -f "$node/run/two.sock"
-  PATH=$bin:$PATH daemon "$work/containerd-$1.log" "$node/run/two.sock" "$bin/containerd" --config "$config" \
+  PATH=$containerd2:$PATH daemon "$work/containerd-$1.log" "$node/run/two.sock" "$containerd2/containerd" --config "$config" \
     --root "$node/var/lib/two" --state "$node/run/two" --address "$node/run/two.sock"
   containerd=$!
   for _ in $(seq 100); do two version >/dev/null 2>&1 && break; sleep 0.1; done
 }
-two() { CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 "$bin/ctr" -a "$node/run/two.sock" "$@"; }
+two() { CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 "$containerd2/ctr" -a "$node/run/two.sock" "$@"; }
 
 # snapshot KEY PARENT: prepares a snapshot and runs edit_KEY in it.
 snapshot() {
@@ -249,10 +238,10 @@ differ() {
 # commit: an image of the snapshot, and of the same one when it is committed.
 commit() {
   local got want
-  read -r got want <<<"$("$bin/commit" "$node/run/two.sock" "$image" small localhost/overlaydiff/commit:1)"
+  read -r got want <<<"$("$work/commit" "$node/run/two.sock" "$image" small localhost/overlaydiff/commit:1)"
   [ "$got $want" = "sha256:$(sum <"$work/plugin.tar.gz") sha256:$(gunzip -c "$work/plugin.tar.gz" | sum)" ] || wrong "commit: the layer is $got $want"
   want=$'changed\nshown\n4750\n2'
-  got=$(PATH=$bin:$PATH two run --rm --runc-root "$node/run/runc2" localhost/overlaydiff/commit:1 committed /bin/sh -c \
+  got=$(PATH=$containerd2:$PATH two run --rm --runc-root "$node/run/runc2" localhost/overlaydiff/commit:1 committed /bin/sh -c \
     'cat /data/1/1/0 /data/4/44/shown; stat -c %a /data/4/4/2; stat -c %h /data/4/4/3; cat /data/4/4/0 2>/dev/null; exit 0') || got="it failed: $got"
   if [ "$got" = "$want" ]; then echo "the committed image runs"; else wrong "the committed image prints $got"; fi
   two snapshots prepare copy "$(chain)" >/dev/null
@@ -265,7 +254,7 @@ commit() {
 snapshotter() {
   local config=$node/run/one.toml
   [ -e "$work/oci.tar" ] || make_image
-  [ -x "$bin/overlaydiff-differ" ] || build
+  [ -x "$work/overlaydiff-differ" ] || build
   start_plugin "$node/run/containerd.sock"
   {
     printf 'root = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' "$node/var/lib/containerd" "$node/run/containerd"

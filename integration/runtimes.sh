@@ -18,6 +18,17 @@ install() {
   } >/dev/null </dev/null
 }
 
+# build_containerd2: builds containerd, ctr and the shim of containerd 2, of the release that
+# integration/containerd requires, into $containerd2; CONTAINERD2=DIR has them already.
+build_containerd2() {
+  local version
+  [ ! -x "$containerd2/containerd" ] || return 0
+  version=$(go -C integration/containerd list -m -f '{{.Version}}' github.com/containerd/containerd/v2)
+  # Without the parts that take long to build and that nothing here asks for.
+  GOBIN=$containerd2 CGO_ENABLED=0 go install -tags no_cri,no_btrfs,no_zfs,no_devmapper \
+    github.com/containerd/containerd/v2/cmd/{containerd,ctr,containerd-shim-runc-v2}@"$version"
+}
+
 # packages_of RUNTIME...: prints what they need.
 packages_of() {
   echo busybox-static runc containerd
@@ -33,6 +44,10 @@ packages_of() {
 
 work=$(mktemp -d /var/tmp/od.XXXXXX) # short: Podman takes 50 bytes for its directory
 node=$work/node
+containerd2=${CONTAINERD2:-$work/containerd2}
+# containerd's ctr 1.6 ignores --runc-root: runc keeps the state of a container in a directory of
+# the machine, by namespace and name, where it stays if the shim is killed.
+namespace=$(basename "$work")
 # running DIR: prints the processes that have DIR, below $work, in their command
 # lines.
 running() { grep -alsF -f - /proc/[0-9]*/cmdline <<<"$1" | cut -d/ -f3; }
@@ -54,14 +69,27 @@ contained() {
     awk -v dir="upperdir=$work/" '$5 == "/" && index($0, dir) { split(FILENAME, p, "/"); print p[3] }' "$table" 2>/dev/null || true
   done
 }
+# unmount DIR: unmounts what the daemons mounted below DIR; deepest first.
+unmount() {
+  awk -v dir="$1/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do
+    umount -l "$at" 2>/dev/null || true
+  done
+}
 finish() {
   end_daemons
   { running "$work/"; contained; } | xargs -r kill -KILL 2>/dev/null || true
-  # What the daemons mounted below their directories; deepest first.
-  awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do
-    umount -l "$at" 2>/dev/null || true
-  done
-  rm -rf "$work"
+  unmount "$work"
+  rm -rf "$work" "/run/containerd/runc/$namespace"
+}
+# fresh: makes $node a node without anything on it.
+fresh() {
+  end_daemons
+  contained | xargs -r kill -KILL 2>/dev/null || true
+  sleep 1
+  unmount "$node"
+  rm -rf "$node"
+  mkdir -p "$node/etc" "$node/run"
+  OPTS=() PODMAN=() ctr=ctr
 }
 trap finish EXIT
 mkdir "$node"
@@ -141,9 +169,10 @@ start_docker() {
 }
 docker_cmd() { docker -H "unix://$node/run/docker.sock" "$@"; }
 start_podman() { :; }
+PODMAN=() # more options
 podman_cmd() {
   podman --root "$node/var/lib/containers/storage" --runroot "$node/run/containers/storage" --tmpdir "$node/run/libpod" \
-    --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc --runtime-flag "root=$node/run/runc" "$@"
+    --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime runc --runtime-flag "root=$node/run/runc" "${PODMAN[@]}" "$@"
 }
 start_containerd() {
   mkdir -p "$node/run"
@@ -152,7 +181,17 @@ start_containerd() {
   daemon "$work/containerd.log" "$node/run/containerd.sock" containerd --config "$node/run/containerd.toml"
   for _ in $(seq 100); do containerd_cmd version >/dev/null 2>&1 && break; sleep 0.1; done
 }
-containerd_cmd() { ctr -a "$node/run/containerd.sock" "$@"; }
+# build_plugin builds overlaydiff-differ; start_plugin SOCKET starts it at $plugin, for the
+# containerd at SOCKET, and sets $server.
+plugin=$node/run/differ.sock
+build_plugin() { CGO_ENABLED=0 go -C integration/containerd build -trimpath -o "$work/overlaydiff-differ" ./cmd/overlaydiff-differ; }
+start_plugin() {
+  mkdir -p "$node/run"
+  daemon "$work/differ.log" "$plugin" "$work/overlaydiff-differ" -address "$plugin" -containerd "$1" -root "$node/var/lib/overlaydiff"
+  server=$!
+}
+ctr=ctr
+containerd_cmd() { CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 "$ctr" -n "$namespace" -a "$node/run/containerd.sock" "$@"; }
 load_docker() { docker_cmd load -q -i "$work/docker.tar" >&2; }
 load_podman() { podman_cmd load -q -i "$work/oci.tar" >&2; }
 load_containerd() { containerd_cmd images import "$work/oci.tar" >&2; }

@@ -5,9 +5,8 @@
 #
 #   integration/table.sh [ROW]...    rows whose names begin so, all without one
 #
-# CONTAINERD2=DIR has containerd, ctr and the shim of 2.x, DOCKERD29=FILE a dockerd of 29
-# (go install github.com/containerd/containerd/v2/cmd/... and github.com/moby/moby/v2/cmd/dockerd);
-# without them, these rows say so.
+# A containerd 2 is built unless CONTAINERD2=DIR has containerd, ctr and the shim. DOCKERD29=FILE
+# is a dockerd of 29 (go install github.com/moby/moby/v2/cmd/dockerd); without it, its rows say so.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/runtimes.sh"
 wanted=("$@")
@@ -59,11 +58,6 @@ wants() {
   for w in "${wanted[@]}"; do case $1 in "$w"*) return 0 ;; esac; done
   return 1
 }
-# fresh: a node without anything on it.
-fresh() { end_daemons; contained | xargs -r kill -KILL 2>/dev/null || true; sleep 1
-  awk -v dir="$node/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do umount -l "$at" 2>/dev/null || true; done
-  rm -rf "$node"; mkdir -p "$node/etc" "$node/run"; OPTS=(); }
-
 docker_size() { docker_cmd inspect --size "$1" | jq -r '.[0].SizeRw'; }
 docker_rows() { # WHAT: of the daemon that runs
   load_docker
@@ -172,11 +166,10 @@ if wants "$row"; then
 root_path = "NODE/fast/overlay"'
   containerd_rows "$row, root_path"
 fi
-if wants 'containerd 2' && [ -x "${CONTAINERD2:-}/containerd" ]; then
+if wants 'containerd 2'; then
   fresh
-  (export PATH="$CONTAINERD2:$PATH" && containerd_config '' "$CONTAINERD2/containerd" && containerd_rows "containerd $("$CONTAINERD2/containerd" --version | cut -d' ' -f3), overlayfs")
-elif wants 'containerd 2'; then
-  report 'containerd 2' 'not run: CONTAINERD2 names no binaries'
+  build_containerd2
+  (export PATH="$containerd2:$PATH" && containerd_config '' "$containerd2/containerd" && containerd_rows "containerd $("$containerd2/containerd" --version | cut -d' ' -f3), overlayfs")
 fi
 if wants 'Docker 29' && [ -x "${DOCKERD29:-}" ]; then
   for store in true false; do

@@ -172,12 +172,18 @@ func ProcessIDs(pid int) (diff.IDMap, error) {
 	return ids, nil
 }
 
-// ParseIDMap reads lines as of /proc/PID/uid_map. If every id is its own there are none.
+// ParseIDMap reads the ranges of an id map: lines as of /proc/PID/uid_map, or
+// CONTAINER:HOST:SIZE[,…], as containerd writes them in labels and mount options. If every
+// id is its own there are none.
 func ParseIDMap(text string) (ids []diff.IDRange, err error) {
-	for line := range strings.Lines(text) {
-		var r diff.IDRange
-		if _, err := fmt.Sscan(line, &r.Container, &r.Host, &r.Size); err != nil {
-			return nil, fmt.Errorf("the line %q of an id map: %w", strings.TrimSpace(line), err)
+	text = strings.NewReplacer(":", " ", ",", "\n").Replace(strings.TrimSuffix(text, "\n"))
+	if text == "" {
+		return nil, nil
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		r, err := parseIDRange(strings.Fields(line))
+		if err != nil {
+			return nil, fmt.Errorf("the range %q of an id map: %w", line, err)
 		}
 		ids = append(ids, r)
 	}
@@ -185,4 +191,19 @@ func ParseIDMap(text string) (ids []diff.IDRange, err error) {
 		return nil, nil
 	}
 	return ids, nil
+}
+
+func parseIDRange(numbers []string) (r diff.IDRange, err error) {
+	to := []*uint32{&r.Container, &r.Host, &r.Size}
+	if len(numbers) != len(to) {
+		return r, errors.New("it has not three numbers")
+	}
+	for i, text := range numbers {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return r, err
+		}
+		*to[i] = uint32(n)
+	}
+	return r, nil
 }

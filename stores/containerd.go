@@ -6,14 +6,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/overlaydiff/overlaydiff/diff"
@@ -53,7 +51,8 @@ type containerRow struct {
 	namespace, id           string
 	image, snapshotter, key string
 	created                 time.Time
-	attempt                 uint32 // of a container of a pod
+	attempt                 uint32     // of a container of a pod
+	ids                     diff.IDMap // that its specification asks for
 	labels                  map[string]string
 }
 
@@ -132,6 +131,7 @@ func readRows(namespace string, in bucket) (rows []containerRow, err error) {
 			snapshotter: cmp.Or(values["snapshotter"], "overlayfs"), key: values["snapshotKey"],
 		}
 		_ = row.created.UnmarshalBinary([]byte(values["createdat"])) // zero: not known
+		row.ids = specIDs(values["spec"])
 		if row.attempt, err = readAttempt(c); err != nil {
 			return err
 		}
@@ -140,33 +140,6 @@ func readRows(namespace string, in bucket) (rows []containerRow, err error) {
 		return err
 	})
 	return rows, err
-}
-
-// readAttempt returns how often Kubernetes had a container started again: the CRI plugin keeps
-// what it was asked for as JSON in an extension (internal/cri/store/container, Metadata).
-func readAttempt(c bucket) (uint32, error) {
-	extensions, err := c.at("extensions")
-	if err != nil {
-		return 0, err
-	}
-	values, err := extensions.values()
-	if err != nil {
-		return 0, err
-	}
-	message := values["io.cri-containerd.container.metadata"] // an Any of protobuf, which ends in the JSON
-	var of struct {
-		Metadata struct {
-			Config struct {
-				Metadata struct {
-					Attempt uint32 `json:"attempt"`
-				} `json:"metadata"`
-			}
-		}
-	}
-	if begin := strings.IndexByte(message, '{'); begin >= 0 {
-		_ = json.Unmarshal([]byte(message[begin:]), &of) // 0: not known
-	}
-	return of.Metadata.Config.Metadata.Attempt, nil
 }
 
 func (d *containerd) readKeys(namespace string, in bucket) error {
@@ -357,6 +330,9 @@ func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
 		c := Container{Runtime: RuntimeContainerd, Namespace: row.namespace, ID: row.id, Image: row.image, ImageID: row.image}
 		row.describe(&c)
 		c.Err = d.fill(ctx, &c, m, snapshotKey{row.namespace, row.snapshotter, row.key})
+		if c.Err == nil {
+			c.Err = s.setIDs(&c, row.ids, m)
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -367,6 +343,22 @@ func containerdContainers(ctx context.Context, s Store) ([]Container, error) {
 		list = append(list, c)
 	}
 	return list, nil
+}
+
+// setIDs sets the ids of a container whose specification has these, unless the labels of its
+// snapshot have said them; its process, if it runs, tells them anew.
+func (s Store) setIDs(c *Container, ids diff.IDMap, m mounter) error {
+	if m.rootless {
+		own, err := s.userIDs(m)
+		ids = nested(ids, own)
+		if err != nil {
+			return err
+		}
+	}
+	if c.Stack.Container.IsZero() {
+		c.Stack.Container = ids
+	}
+	return nil
 }
 
 // describe fills in how the clients of containerd call a container: nerdctl by labels,

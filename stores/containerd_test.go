@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,6 +225,60 @@ func TestContainerd_snapshotters(t *testing.T) {
 	}
 }
 
+// anyOf is a google.protobuf.Any of a value.
+func anyOf(value string) string {
+	message := append([]byte{1<<3 | 2, 5}, "a/b/c"...)
+	return string(binary.AppendUvarint(append(message, 2<<3|2), uint64(len(value)))) + value
+}
+
+func TestAnyValue(t *testing.T) {
+	for _, size := range []int{0, 1, 123, 127, 128, 15_743, 15_744, 15_871, 100_000} { // with '{' among the bytes of the length
+		value := strings.Repeat("{", size)
+		if got := anyValue(anyOf(value)); got != value {
+			t.Errorf("of %d bytes: %d", size, len(got))
+		}
+	}
+	whole := anyOf("{}")
+	for end := range whole {
+		if got := anyValue(whole[:end]); got != "" {
+			t.Errorf("of the first %d bytes: %q", end, got)
+		}
+	}
+	if got := anyValue("\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01{}"); got != "" {
+		t.Errorf("longer than memory: %q", got)
+	}
+}
+
+// The ids of a container that does not run are those of its specification, or of the labels of
+// its snapshot, which the mount has.
+func TestContainerd_ids(t *testing.T) {
+	root := containerdTree(t)
+	spec := func(from int) string {
+		return anyOf(fmt.Sprintf(`{"ociVersion":"1.3.0","process":{"args":[%q]},"linux":{"uidMappings":[{"containerID":0,"hostID":%d,"size":1000}],"gidMappings":[{"containerID":0,"hostID":300000,"size":65536},{"containerID":65536,"hostID":9,"size":1}]}}`, strings.Repeat("x", 15_600), from))
+	}
+	updateBolt(t, filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db"), func(tx *bbolt.Tx) {
+		put(t, tx, []byte(spec(200_000)), "v1", "k8s.io", "containers", "app", "spec")
+		put(t, tx, []byte(spec(200_000)), "v1", "k8s.io", "containers", "bare", "spec")
+		put(t, tx, []byte("0:100000:1000"), "v1", "k8s.io", "snapshots", "overlayfs", "bare", "labels", "containerd.io/snapshot/uidmapping")
+		put(t, tx, []byte("0:100000:1000"), "v1", "k8s.io", "snapshots", "overlayfs", "bare", "labels", "containerd.io/snapshot/gidmapping")
+	})
+	all := list(t, Containerd(root, ""))
+	if d := cmp.Diff(diff.IDMap{Users: ranges(0, 200_000, 1000), Groups: ranges(0, 300_000, 65536, 65536, 9, 1)}, all["app"].Stack.Container); d != "" {
+		t.Errorf("by the specification (-want +got):\n%s", d)
+	}
+	if got := all["app"].Stack.Owners; len(got) != 0 {
+		t.Errorf("its layers are mapped: %v", got)
+	}
+	if d := cmp.Diff(diff.IDMap{Users: ranges(0, 100_000, 1000), Groups: ranges(0, 100_000, 1000)}, all["bare"].Stack.Container); d != "" {
+		t.Errorf("by the labels (-want +got):\n%s", d)
+	}
+	for _, damaged := range []string{`{"linux":{"uidMappings":[{"hostID":-1}]}}`, `"uidMappings"`, `{"uidMappings":`} {
+		if got := specIDs(anyOf(damaged)); !got.IsZero() {
+			t.Errorf("%s: %v", damaged, got)
+		}
+	}
+}
+
 // Names of a container: of its pod, with the attempt, and of Compose.
 func TestContainerd_names(t *testing.T) {
 	root := containerdTree(t)
@@ -234,7 +289,7 @@ func TestContainerd_names(t *testing.T) {
 	}
 	updateBolt(t, filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db"), func(tx *bbolt.Tx) {
 		put(t, tx, at, "v1", "k8s.io", "containers", "app", "createdat")
-		put(t, tx, []byte("\x0a\x1egithub.com/containerd/cri/x\x12\x10"+`{"Version":"v1","Metadata":{"ID":"app","Config":{"metadata":{"name":"nginx","attempt":3}}}}`),
+		put(t, tx, []byte(anyOf(`{"Version":"v1","Metadata":{"ID":"app","Config":{"metadata":{"name":"nginx","attempt":3}}}}`)),
 			"v1", "k8s.io", "containers", "app", "extensions", "io.cri-containerd.container.metadata")
 		put(t, tx, []byte("shop"), "v1", "k8s.io", "containers", "bare", "labels", "com.docker.compose.project")
 		put(t, tx, []byte("db"), "v1", "k8s.io", "containers", "bare", "labels", "com.docker.compose.service")

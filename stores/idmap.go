@@ -49,6 +49,17 @@ func withoutIdentity(ranges []diff.IDRange) []diff.IDRange {
 	return nil
 }
 
+// maxRanges bounds what each owner is looked up in: the kernel's bound (340,
+// UID_GID_MAP_MAX_EXTENTS, since 4.15), for a container's map and its user's.
+const maxRanges = 2 * 340
+
+func checkIDs(ids diff.IDMap) error {
+	if n := max(len(ids.Users), len(ids.Groups)); n > maxRanges {
+		return fmt.Errorf("read the ids of a container: it has %d ranges, the kernel allows 340: mend the store", n)
+	}
+	return nil
+}
+
 // nested returns the host's ids of a container whose own are ids of a user namespace.
 func nested(container, namespace diff.IDMap) diff.IDMap {
 	return diff.IDMap{
@@ -98,6 +109,15 @@ func subIDs(root string, uid, gid uint32) (diff.IDMap, error) {
 	}
 	groups, err := of("/etc/subgid", gid)
 	return diff.IDMap{Users: users, Groups: groups}, err
+}
+
+// userIDs returns the ids of the user whose store this is, zero if there is no node to look
+// them up.
+func (s Store) userIDs(m mounter) (diff.IDMap, error) {
+	if s.Node == "" || inUserNamespace() {
+		return diff.IDMap{}, nil
+	}
+	return subIDs(s.Node, m.uid, m.gid)
 }
 
 // userNames returns what a user is called in /etc/subuid: by number, or by name.
@@ -181,7 +201,7 @@ func labelIDs(labels map[string]string) (ids diff.IDMap, err error) {
 		if text == "" {
 			return nil, nil
 		}
-		ranges, err := mountutil.ParseIDMap(strings.NewReplacer(":", " ", ",", "\n").Replace(text))
+		ranges, err := mountutil.ParseIDMap(text)
 		return withoutIdentity(ranges), err
 	}
 	users, errUsers := parse(labels["containerd.io/snapshot/uidmapping"])

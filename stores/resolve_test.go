@@ -133,7 +133,7 @@ func podTree(t *testing.T, lines ...string) Store {
 			if f[2] != "-" {
 				put(t, tx, []byte(f[2]), at("labels", "io.kubernetes.container.name")...)
 			}
-			put(t, tx, []byte(`{"Metadata":{"Config":{"metadata":{"attempt":`+f[3]+`}}}}`), at("extensions", "io.cri-containerd.container.metadata")...)
+			put(t, tx, []byte(anyOf(`{"Metadata":{"Config":{"metadata":{"attempt":`+f[3]+`}}}}`)), at("extensions", "io.cri-containerd.container.metadata")...)
 		})
 	}
 	return Containerd(root, "")

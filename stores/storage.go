@@ -129,10 +129,11 @@ func (d *storage) fill(ctx context.Context, c *Container, r containerRecord) err
 }
 
 // owners finds out how the layers' owners are shown, and what the container's ids are. With
-// ids of its own, the layers of the image are id-mapped when they are mounted, but for those
-// that were copied with other owners, which have the same ids written down
-// (containers/storage, drivers/overlay, get). An ordinary user may not map a layer, so that
-// all of its layers are copied.
+// ids of its own, the layers of the image are id-mapped when they are mounted
+// (containers/storage, drivers/overlay, get). Where the driver can't do that (SupportsShifting),
+// the topmost is a copy of everything with the host's owners, which has the same ids written
+// down (imageTopLayerForMapping), and nothing is mapped. An ordinary user may not map a layer,
+// so that all of its layers are copied.
 func (d *storage) owners(c *Container, r containerRecord) error {
 	ids := r.ids()
 	if d.rootless {
@@ -142,7 +143,7 @@ func (d *storage) owners(c *Container, r containerRecord) error {
 				Reason: "fuse-overlayfs maps them inside of the user's own ids, which is not known here",
 			}
 		}
-		own, err := d.userIDs()
+		own, err := d.userIDs(d.layered.mounter)
 		if err == nil && c.Stack.Container.IsZero() { // else its process says it
 			c.Stack.Container = nested(ids, own)
 		}
@@ -152,32 +153,28 @@ func (d *storage) owners(c *Container, r containerRecord) error {
 		return nil
 	}
 	c.Stack.Container = ids
-	if c.Fuse { // it stores what the container sees, in all layers
-		c.Stack.Owners[c.Stack.Upper] = ids
-	}
+	copied := false
 	for _, l := range c.Layers {
-		switch own := l.IDs; {
-		case own.IsZero():
-			for _, dir := range dirs([]Layer{l}) {
-				c.Stack.Owners[dir] = ids
-			}
-		case !own.Equal(ids):
+		if l.IDs.IsZero() {
+			continue
+		}
+		if copied = true; !l.IDs.Equal(ids) {
 			return &diff.UnsupportedError{
 				Op:     "find the owners in the layer " + diff.QuotePath(l.Dir),
 				Reason: "it was made for other ids than the container has: name the container as pid:N while it runs",
 			}
 		}
 	}
-	return nil
-}
-
-// userIDs returns the ids of the user whose store this is, zero if there is no node to look
-// them up.
-func (d *storage) userIDs() (diff.IDMap, error) {
-	if d.Node == "" || inUserNamespace() {
-		return diff.IDMap{}, nil
+	if copied {
+		return nil
 	}
-	return subIDs(d.Node, d.uid, d.gid)
+	for _, dir := range dirs(c.Layers) {
+		c.Stack.Owners[dir] = ids
+	}
+	if c.Fuse { // it stores what the container sees, in all layers
+		c.Stack.Owners[c.Stack.Upper] = ids
+	}
+	return nil
 }
 
 // runtime tells whose container it is: only CRI-O's belong to pods of Kubernetes, and

@@ -97,6 +97,60 @@ func TestContainersStorage(t *testing.T) {
 	}
 }
 
+// The layers of a container with ids of its own are mapped when they are mounted, or the topmost
+// is a copy with the host's owners.
+func TestContainersStorage_ids(t *testing.T) {
+	const ids = `"uidmap":[{"container_id":0,"host_id":100000,"size":10}],"gidmap":[{"container_id":0,"host_id":200000,"size":10}]`
+	const others = `"uidmap":[{"container_id":0,"host_id":5,"size":10}],"gidmap":[{"container_id":0,"host_id":200000,"size":10}]`
+	want := diff.IDMap{Users: ranges(0, 100000, 10), Groups: ranges(0, 200000, 10)}
+	with := func(object, more string) string { return strings.TrimSuffix(object, "}") + "," + more + "}" }
+	for _, tt := range []struct {
+		what, top string // what the topmost layer of the image says besides
+		fuse      bool
+		owners    map[string]diff.IDMap // by the digit of the layer
+	}{
+		{"id-mapped", `"x":1`, false, map[string]diff.IDMap{"1": want, "2": want}},
+		{"by fuse-overlayfs", `"x":1`, true, map[string]diff.IDMap{"1": want, "2": want, "7": want}},
+		{"copied", ids, false, map[string]diff.IDMap{}},
+		{"copied, since fuse-overlayfs can't", ids, true, map[string]diff.IDMap{}},
+		{"copied for another", others, false, nil},
+	} {
+		root := storageTree(t)
+		write(t, "["+with(storageContainer("a", "web", id("7"), ""), ids)+"]", root, "overlay-containers/containers.json")
+		write(t, "["+storageLayer("2", "", "200")+","+with(storageLayer("1", id("2"), "1000"), tt.top)+"]", root, "overlay-layers/layers.json")
+		if tt.fuse {
+			write(t, "true", root, "overlay/.has-mount-program")
+		}
+		c := list(t, ContainersStorage(root, ""))[id("a")]
+		if tt.owners == nil {
+			if !errors.As(c.Err, new(*diff.UnsupportedError)) {
+				t.Errorf("%s: %v", tt.what, c.Err)
+			}
+			continue
+		}
+		owners := map[string]diff.IDMap{}
+		for digit, ids := range tt.owners {
+			owners[filepath.Join(root, "overlay", id(digit), "diff")] = ids
+		}
+		if d := cmp.Diff(owners, c.Stack.Owners); d != "" || c.Err != nil || c.Fuse != tt.fuse || !c.Stack.Container.Equal(want) {
+			t.Errorf("%s: fuse %v, ids %v, %v (-want +got):\n%s", tt.what, c.Fuse, c.Stack.Container, c.Err, d)
+		}
+	}
+}
+
+// A map that no kernel takes is not looked up for each owner.
+func TestContainersStorage_manyIDs(t *testing.T) {
+	for n, fine := range map[int]bool{maxRanges: true, maxRanges + 1: false} {
+		root := storageTree(t)
+		ids := strings.TrimSuffix(strings.Repeat(`{"container_id":0,"host_id":1,"size":1},`, n), ",")
+		c := strings.TrimSuffix(storageContainer("a", "web", id("7"), ""), "}") + `,"uidmap":[` + ids + `]}`
+		write(t, "["+c+"]", root, "overlay-containers/containers.json")
+		if c := list(t, ContainersStorage(root, ""))[id("a")]; (c.Err == nil) != fine {
+			t.Errorf("%d ranges: %v", n, c.Err)
+		}
+	}
+}
+
 func TestContainersStorage_mounted(t *testing.T) {
 	root := storageTree(t)
 	s := ContainersStorage(root, "")

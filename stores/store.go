@@ -138,6 +138,9 @@ func (s Store) Containers(ctx context.Context) ([]Container, error) {
 	for i := range list {
 		list[i].Owner = s.eyes.accounts.owner(s.eyes.user)
 		list[i].Stack.Opener = *s.eyes
+		if list[i].Err == nil {
+			list[i].Err = checkIDs(list[i].Stack.Container)
+		}
 		list[i].Image, list[i].ImageID = cutWord(list[i].Image, maxName), cutWord(list[i].ImageID, maxName)
 	}
 	return list, nil

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
+	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -80,6 +83,40 @@ func TestUsers_Owners(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// The ids of a user's containerd are those of the user's namespace, and those of a container with
+// a namespace of its own are within.
+func TestUsers_ContainerdIDs(t *testing.T) {
+	root, home := userNode(t)
+	store := containerdTree(t)
+	updateBolt(t, filepath.Join(store, "io.containerd.metadata.v1.bolt", "meta.db"), func(tx *bbolt.Tx) {
+		spec := anyOf(`{"linux":{"uidMappings":[{"containerID":0,"hostID":1,"size":1000}],"gidMappings":[{"containerID":0,"hostID":1,"size":1000}]}}`)
+		put(t, tx, []byte(spec), "v1", "k8s.io", "containers", "app", "spec")
+	})
+	write(t, "u:300000:65536\n", root, "etc/subgid")
+	moveTree(t, store, filepath.Join(home, ".local/share/containerd"))
+	chown(t, home, 1000)
+	all, err := Find(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Layout != LayoutContainerd {
+			continue
+		}
+		got := list(t, s)
+		for name, want := range map[string]diff.IDMap{
+			"app":  {Users: ranges(0, 100_000, 1000), Groups: ranges(0, 300_000, 1000)},
+			"bare": {Users: ranges(0, 1000, 1, 1, 100_000, 65536), Groups: ranges(0, 1000, 1, 1, 300_000, 65536)},
+		} {
+			if c := got[name]; c.Err != nil || !c.Stack.Container.Equal(want) {
+				t.Errorf("%s: ids %v, error %v, want %v", name, c.Stack.Container, c.Err, want)
+			}
+		}
+		return
+	}
+	t.Error("the user's containerd is not found")
 }
 
 // A layer that is another's by the time it is opened is not opened.

@@ -135,7 +135,8 @@ func (d *Differ) upload(ctx context.Context, od *overlaydiff.Diff, config diff.C
 		err = buffered.Flush()
 	}
 	var reserved *layer.ReservedError
-	if errors.As(err, &reserved) {
+	var unmapped *layer.UnmappedError
+	if errors.As(err, &reserved) || errors.As(err, &unmapped) {
 		err = fmt.Errorf("%w: %w", err, errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {

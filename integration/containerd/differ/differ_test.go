@@ -241,8 +241,8 @@ func TestCompare_declines(t *testing.T) {
 	layers := func(o ...string) []string {
 		return append([]string{"lowerdir=" + strings.Join(s.Lower, ":"), "upperdir=" + s.Upper, "workdir=" + s.Work}, o...)
 	}
-	mapped := mounts(s)
-	mapped[0].Options = append(mapped[0].Options, "uidmap=0:100000:65536")
+	half := mounts(s)
+	half[0].Options = append(half[0].Options, "uidmap=0:100000:65536")
 	other := s
 	other.Lower = s.Lower[1:]
 	for _, c := range []struct {
@@ -258,7 +258,11 @@ func TestCompare_declines(t *testing.T) {
 		{"two mounts", below(s), append(mounts(s), mounts(s)...), nil},
 		{"below another mount", below(s), []mount.Mount{{Type: "overlay", Target: "sub", Options: layers()}}, nil},
 		{"another file system", []mount.Mount{{Type: "erofs", Source: "/x"}}, []mount.Mount{{Type: "erofs", Source: "/y"}}, nil},
-		{"id-mapped layers", below(s), mapped, nil},
+		{"ids of users alone", below(s), half, nil},
+		{"malformed ids", below(s), mapped(mounts(s), "0:100000", "0:100000:1"), nil},
+		{"other ids below", mapped(below(s), "0:1:1", "0:1:1"), mapped(mounts(s), "0:2:1", "0:2:1"), nil},
+		{"ids below alone", mapped(below(s), "0:1:1", "0:1:1"), mounts(s), nil},
+		{"an id-mapped directory", bound(t.TempDir(), "ro"), mapped(bound(s.Lower[1], "rw"), "0:1:1", "0:1:1"), nil},
 		{"an unknown option", below(s), overlay(layers("shiny=on")...), nil},
 		{"a malformed option", below(s), overlay(layers("index=maybe")...), nil},
 		{"a relative path", overlay("lowerdir=b:a"), overlay("lowerdir=c:b:a"), nil},

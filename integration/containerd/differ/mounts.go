@@ -44,8 +44,69 @@ func openFirst(ctx context.Context, lower []mount.Mount, dir string) (*overlaydi
 	return overlaydiff.OpenTrees(ctx, nothing, dir, overlaydiff.Options{})
 }
 
-// stackOf returns the stack whose old view lower shows, and whose new view upper.
+// stackOf returns the stack whose old view lower shows, and whose new view upper. If the
+// layers of upper are id-mapped, those of lower are the same layers to the container, whether
+// lower says so or not: clients ask for the parent without the labels of the snapshot.
 func stackOf(lower, upper []mount.Mount) (odiff.Stack, error) {
+	upper, ids, err := withoutIDs(upper)
+	if err != nil {
+		return odiff.Stack{}, err
+	}
+	lower, old, err := withoutIDs(lower)
+	if err != nil {
+		return odiff.Stack{}, err
+	}
+	if !old.IsZero() && !old.Equal(ids) {
+		return odiff.Stack{}, decline("compare two snapshots with different ids")
+	}
+	s, err := pair(lower, upper)
+	if err != nil || ids.IsZero() {
+		return s, err
+	}
+	if len(s.Data) > 0 {
+		return s, decline("compare %s: its layers are id-mapped, and some have only data", s.Upper)
+	}
+	s.Container, s.Owners = ids, map[string]odiff.IDMap{}
+	for _, dir := range s.Lower {
+		s.Owners[dir] = ids
+	}
+	if s.Work == "" {
+		s.Owners[s.Upper] = ids // a lower layer, as it is mounted
+	}
+	return s, nil
+}
+
+// withoutIDs returns the mounts without the options uidmap and gidmap, and the ids in them:
+// containerd has no such mount, but maps the lower layers of an overlay (core/mount,
+// prepareIDMappedOverlay), if there are both.
+func withoutIDs(mounts []mount.Mount) ([]mount.Mount, odiff.IDMap, error) {
+	var ids odiff.IDMap
+	bare := slices.Clone(mounts)
+	for i := range bare {
+		given := map[string]string{}
+		bare[i].Options = slices.DeleteFunc(slices.Clone(bare[i].Options), func(o string) bool {
+			name, value, _ := strings.Cut(o, "=")
+			if name != "uidmap" && name != "gidmap" {
+				return false
+			}
+			given[name] = value
+			return true
+		})
+		users, errUsers := mountutil.ParseIDMap(given["uidmap"])
+		groups, errGroups := mountutil.ParseIDMap(given["gidmap"])
+		switch err := errors.Join(errUsers, errGroups); {
+		case err != nil:
+			return nil, ids, decline("map the owners of a snapshot: %v", err)
+		case len(given) > 0 && (given["uidmap"] == "" || given["gidmap"] == ""):
+			return nil, ids, decline("map the owners of a snapshot: it has no map for users, or none for groups")
+		}
+		ids = odiff.IDMap{Users: users, Groups: groups} // there is one mount, or all are declined
+	}
+	return bare, ids, nil
+}
+
+// pair is [stackOf] without id maps.
+func pair(lower, upper []mount.Mount) (odiff.Stack, error) {
 	s, err := overlayOf(upper)
 	if err != nil {
 		return s, err
