@@ -206,22 +206,12 @@ func TestSubvolumes(t *testing.T) {
 	}
 	s := diff.Stack{Lower: []string{dir + "/l"}, Upper: dir + "/u", Work: dir + "/w"}
 	for _, engine := range []Choice{Native, Naive} {
-		d, err := Open(t.Context(), s, Options{Engine: engine})
+		got, err := asked(t, s, Options{Engine: engine})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got []string
-		for c, err := range d.Changes(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, c.String())
-		}
 		if len(got) != 1 || got[0] != "C /d/f" {
 			t.Errorf("%s: got %q, want the file that has another content", engine, got)
-		}
-		if err := d.Close(); err != nil {
-			t.Error(err)
 		}
 	}
 }
