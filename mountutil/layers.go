@@ -4,7 +4,6 @@ package mountutil
 
 import (
 	"cmp"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -17,7 +16,7 @@ import (
 func (r *resolver) upper() error {
 	got, err := r.seek(quest{
 		word: word{r.parser.Upper, r.parser.literalUpper}, kind: "upper", handles: r.rootHandle, own: true,
-		examine: func(dir *os.File) (*witness.Layer, error) { return r.mount.Top(int(dir.Fd()), true) },
+		examine: func(dir int) (*witness.Layer, error) { return r.mount.Top(dir, true) },
 	})
 	if err != nil {
 		return err
@@ -60,12 +59,12 @@ func (r *resolver) lower(i int, elsewhere bool) quest {
 	q := quest{word: word{path, path}, kind: "lower", elsewhere: elsewhere, handles: func(yield func(way) bool) { r.orphans(i, yield) }}
 	switch {
 	case r.parser.Upper != "":
-		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Lower(int(dir.Fd()), i+1) }
+		q.examine = func(dir int) (*witness.Layer, error) { return r.mount.Lower(dir, i+1) }
 	case i > 0:
-		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Lower(int(dir.Fd()), i) }
+		q.examine = func(dir int) (*witness.Layer, error) { return r.mount.Lower(dir, i) }
 	default:
 		q.handles, q.own = r.rootHandle, true
-		q.examine = func(dir *os.File) (*witness.Layer, error) { return r.mount.Top(int(dir.Fd()), false) }
+		q.examine = func(dir int) (*witness.Layer, error) { return r.mount.Top(dir, false) }
 	}
 	return q
 }
@@ -159,7 +158,7 @@ func (r *resolver) data() error {
 	for i, path := range r.parser.Data {
 		got, err := r.seek(quest{
 			word: word{path, path}, kind: "data-only lower", handles: func(func(way) bool) {},
-			examine: func(dir *os.File) (*witness.Layer, error) { return r.mount.Data(int(dir.Fd())) },
+			examine: r.mount.Data,
 		})
 		if err != nil {
 			return err
@@ -181,12 +180,12 @@ func (r *resolver) work(upper found) error {
 	r.stack.Work = ""
 	for _, search := range r.searches(quest{word: w, handles: func(yield func(way) bool) { yield(sibling) }}) {
 		for w := range search.ways {
-			dir, err := w.open()
+			dir, _, err := w.open()
 			if err != nil {
 				continue
 			}
-			id, ok := r.isWork(int(dir.Fd()), upper.layer)
-			dir.Close()
+			id, ok := r.isWork(dir, upper.layer)
+			sys.Close(dir)
 			if ok {
 				r.stack.Work = r.add(known{way: w, id: id})
 				return nil

@@ -91,7 +91,7 @@ type word struct{ path, literal string }
 type quest struct {
 	word
 	kind    string // "upper" or "lower", for errors
-	examine func(*os.File) (*witness.Layer, error)
+	examine func(dir int) (*witness.Layer, error)
 	handles iter.Seq[way] // ways by file handle
 	own     bool          // the handle is that of the directory itself, and so proves it
 	// elsewhere: the place to which the word leads is known to be the wrong one.
@@ -182,7 +182,7 @@ func (r *resolver) seek(q quest) (found, error) {
 			if err := r.ctx.Err(); err != nil {
 				return found{}, err
 			}
-			l, err := r.examine(w, q.examine)
+			l, link, err := r.examine(w, q.examine)
 			switch {
 			case err != nil:
 			case l.Verdict == witness.Proven && (search.plain || q.own || r.free(q, l)):
@@ -191,9 +191,9 @@ func (r *resolver) seek(q quest) (found, error) {
 				}
 				r.relocate(q.word, w)
 				r.elsewhere = r.elsewhere || !search.plain
-				return found{w, l, search.plain, !search.named && !r.tied(q, w) || r.changed(w, l)}, nil
+				return found{w, l, search.plain, !search.named && !r.tied(q, w) || r.changed(w, l, link)}, nil
 			case l.Verdict == witness.Unproven && unproven == nil && r.mayBe(q, search, l):
-				unproven = &found{w, l, search.plain, r.changed(w, l)}
+				unproven = &found{w, l, search.plain, r.changed(w, l, link)}
 				continue
 			default:
 				err = &LayerError{Mount: r.name, Kind: q.kind, Path: w.name(), Evidence: l.Evidence, Refuted: true}
@@ -224,18 +224,16 @@ func (r *resolver) seek(q quest) (found, error) {
 	return found{}, first
 }
 
-// examine opens a directory and has it examined.
-func (r *resolver) examine(w way, examine func(*os.File) (*witness.Layer, error)) (*witness.Layer, error) {
-	dir, err := w.open()
+// examine opens a directory and has it examined. link is as of [way.open].
+func (r *resolver) examine(w way, examine func(dir int) (*witness.Layer, error)) (l *witness.Layer, link bool, err error) {
+	dir, link, err := w.open()
 	if err != nil {
-		return nil, err
+		return nil, link, err
 	}
-	defer dir.Close()
-	l, err := examine(dir)
-	if err != nil {
-		return nil, pathError("look at the layer", w.name(), err, "run as root, or mend the file system that holds this layer")
+	if l, err = examine(dir); err != nil {
+		return nil, link, pathError("look at the layer", w.name(), err, "run as root, or mend the file system that holds this layer")
 	}
-	return l, nil
+	return l, link, nil
 }
 
 // mayBe reports whether an unproven directory can be the layer: its name leads there, or
@@ -283,24 +281,27 @@ func (r *resolver) tied(q quest, w way) bool {
 
 // isAt reports whether a way leads to a directory.
 func (r *resolver) isAt(w way, id *sys.Identity) bool {
-	dir, err := w.open()
+	dir, _, err := w.open()
 	if err != nil {
 		return false
 	}
-	defer dir.Close()
+	defer sys.Close(dir)
 	var there sys.Identity
-	return sys.IdentityAt(int(dir.Fd()), "", &there) == nil && there.SameInode(id)
+	return sys.IdentityAt(dir, "", &there) == nil && there.SameInode(id)
 }
 
 // changed reports whether the name of a layer may be that of another one by now: the
 // directory, or a link that its path is, was changed since the overlay was mounted. To
 // rename an inode changes its ctime.
-func (r *resolver) changed(w way, l *witness.Layer) bool {
+func (r *resolver) changed(w way, l *witness.Layer, link bool) bool {
 	if r.mounted == nil || r.parser.Upper != "" && len(r.mount.Layers()) == 0 {
 		return false // the upper layer is written to
 	}
-	link, err := sys.LinkCtime(w.name())
-	return err == nil && link.After(*r.mounted) || l.ID.Ctime.After(*r.mounted) || r.covers(w, l)
+	if link {
+		ctime, err := sys.LinkCtime(w.name())
+		link = err == nil && ctime.After(*r.mounted)
+	}
+	return link || l.ID.Ctime.After(*r.mounted) || r.covers(w, l)
 }
 
 // covers reports whether the mount that a way leads to is younger than the overlay. Before

@@ -39,22 +39,37 @@ func (w way) name() string {
 
 func procRoot(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/root" }
 
-// open opens the directory with O_PATH.
-func (w way) open() (*os.File, error) {
-	var fd int
-	var err error
+// open opens the directory for reading. link is false if the last name of the path is
+// known to be no symbolic link.
+func (w way) open() (fd int, link bool, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY
 	switch {
 	case w.uncover > 0:
-		fd, err = w.detached()
+		link = true
+		fd, err = w.uncovered()
 	case w.pid != 0:
+		link = true
 		fd, err = openInRoot(procRoot(w.pid), w.path)
 	default:
-		fd, err = sys.Open(unix.AT_FDCWD, w.path, unix.O_PATH|unix.O_DIRECTORY)
+		fd, err = sys.Open(unix.AT_FDCWD, w.path, flags|unix.O_NOFOLLOW)
+		if link = err == unix.ENOTDIR || err == unix.ELOOP; link {
+			fd, err = sys.Open(unix.AT_FDCWD, w.path, flags)
+		}
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
+		return -1, link, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
 	}
-	return os.NewFile(uintptr(fd), w.name()), nil
+	return fd, link, nil
+}
+
+// uncovered opens a directory that mounts cover.
+func (w way) uncovered() (int, error) {
+	tree, err := w.detached()
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(tree)
+	return sys.OpenDirAt(tree, ".")
 }
 
 // detached returns a detached copy of the mount at the directory, which a thread can
@@ -62,12 +77,10 @@ func (w way) open() (*os.File, error) {
 func (w way) detached() (fd int, err error) {
 	at := -1
 	if w.uncover == 0 {
-		f, err := w.open()
-		if err != nil {
+		if at, _, err = w.open(); err != nil {
 			return -1, err
 		}
-		defer f.Close()
-		at = int(f.Fd())
+		defer unix.Close(at)
 	}
 	err = inNamespace(w.pid, w.uncover > 0, func(proc int) error {
 		if w.uncover > 0 {
@@ -82,8 +95,8 @@ func (w way) detached() (fd int, err error) {
 	return fd, err
 }
 
-// openInRoot opens the directory path below root, which is its root: symbolic links and
-// ".." stay below it.
+// openInRoot opens the directory path below root for reading. root is its root: symbolic
+// links and ".." stay below it.
 func openInRoot(root, path string) (fd int, err error) {
 	dir, err := sys.Open(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -96,7 +109,7 @@ func openInRoot(root, path string) (fd int, err error) {
 	}
 	err = sys.Retry(func() error {
 		fd, err = unix.Openat2(dir, path, &unix.OpenHow{
-			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+			Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 		return err
 	})
@@ -124,10 +137,11 @@ func (p *proven) Open(path string) (*os.File, error) {
 	if !ok {
 		return nil, fmt.Errorf("open %s: it is no layer of %s", diff.QuotePath(path), p.mount)
 	}
-	f, err := dir.way.open()
+	fd, _, err := dir.way.open()
 	if err != nil {
 		return nil, fmt.Errorf("%w; it was a layer of %s a moment ago: try again", err, p.mount)
 	}
+	f := os.NewFile(uintptr(fd), dir.way.name())
 	return f, p.check(f, dir)
 }
 

@@ -215,8 +215,8 @@ func (m *Mount) hintAt(dir string) {
 // first lower one. The root of the mount has its times, and where the mount tells, its
 // handle.
 //
-// dir is an open directory, also with O_PATH; it stays the caller's. The caller gives the
-// layer to [Mount.Keep] or closes it.
+// dir is a directory that is open for reading. It is the layer's from now on, and closed
+// if there is an error. The caller gives the layer to [Mount.Keep] or closes it.
 func (m *Mount) Top(dir int, upper bool) (*Layer, error) {
 	l, err := m.open(dir, upper)
 	if err != nil {
@@ -241,7 +241,7 @@ func (m *Mount) RootHandle() (sys.Handle, bool) {
 }
 
 // Data examines a data-only layer. It has no names of its own in the mount, so it is not
-// proven.
+// proven. For dir it is as [Mount.Top].
 func (m *Mount) Data(dir int) (*Layer, error) {
 	l, err := m.open(dir, false)
 	if err != nil {
@@ -318,13 +318,9 @@ func (m *Mount) top(l *Layer) (Verdict, error) {
 }
 
 func (m *Mount) open(dir int, upper bool) (*Layer, error) {
-	fd, err := sys.OpenDirAt(dir, ".")
-	if err != nil {
-		return nil, err
-	}
-	l := &Layer{fd: fd, upper: upper, mount: m}
-	if err := sys.IdentityAt(fd, "", &l.ID); err != nil {
-		sys.Close(fd)
+	l := &Layer{fd: dir, upper: upper, mount: m}
+	if err := sys.IdentityAt(dir, "", &l.ID); err != nil {
+		l.Close()
 		return nil, err
 	}
 	return l, nil

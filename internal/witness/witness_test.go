@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -48,13 +49,15 @@ func (s *stack) open(path string) *os.File {
 // layer examines a directory and keeps it if it is not refuted.
 func (s *stack) layer(name string, want Verdict) {
 	s.Helper()
-	dir := s.open(s.dir + "/" + name)
+	dir, err := sys.OpenDir(s.dir + "/" + name)
+	if err != nil {
+		s.Fatal(err)
+	}
 	var l *Layer
-	var err error
 	if above := len(s.mount.Layers()); above == 0 {
-		l, err = s.mount.Top(int(dir.Fd()), true)
+		l, err = s.mount.Top(dir, true)
 	} else {
-		l, err = s.mount.Lower(int(dir.Fd()), above)
+		l, err = s.mount.Lower(dir, above)
 	}
 	if err != nil {
 		s.Fatal(err)
@@ -152,8 +155,11 @@ func TestMount(t *testing.T) {
 		})
 		t.Run("the overlay itself", func(t *testing.T) {
 			s := newStack(t, fs)
-			root := s.open(s.merged)
-			l, err := s.mount.Top(int(root.Fd()), true)
+			root, err := sys.OpenDir(s.merged)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := s.mount.Top(root, true)
 			if err != nil || l.Verdict != Refuted {
 				t.Fatalf("%+v %v", l, err)
 			}
