@@ -9,11 +9,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
+	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
@@ -236,4 +238,32 @@ func becomeNested(dir string) (string, error) {
 		overlayAt(root+"/mnt", root+"/lower", root+"/upper2", root+"/work2"),
 		syscall.Mount("tmpfs", root+"/tmp", "tmpfs", 0, ""), os.Mkdir(root+"/tmp/u", 0o755), os.Mkdir(root+"/tmp/w", 0o755),
 		overlayAt(root+"/mnt", root+"/mnt", root+"/tmp/u", root+"/tmp/w"), changeRoot(root+"/mnt"))
+}
+
+// Two layers whose parent directories were exchanged have each other's names, and the mount shows
+// something of each. Which one hides the other can't be seen here, since the upper layer hides the
+// only name that both have. A directory in which something was created is no reason to doubt:
+// container engines do that.
+func TestFromMount_ExchangedParents(t *testing.T) {
+	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		dir := testenv.Scratch(t, fs)
+		testenv.Tree(t, dir, "dir 1", "dir 1/fs", "dir 1/fs/a", "file 1/fs/one content=1", "dir 2", "dir 2/fs", "file 2/fs/a content=x", "file 2/fs/two content=2",
+			"dir u", "file u/a content=y", "dir w")
+		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{dir + "/1/fs", dir + "/2/fs"}, Upper: dir + "/u", Work: dir + "/w"})
+		time.Sleep(20 * time.Millisecond) // a tick of the kernel's clock
+		if err := errors.Join(os.Mkdir(dir+"/1/merged", 0o755), os.Mkdir(dir+"/2/merged", 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := FromMount(t.Context(), merged); err != nil || !s.Proven() {
+			t.Fatalf("before: %v, unproven: %q", err, s.Unproven)
+		}
+		err := errors.Join(os.Rename(dir+"/1", dir+"/3"), os.Rename(dir+"/2", dir+"/1"), os.Rename(dir+"/3", dir+"/2"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = FromMount(t.Context(), merged)
+		if !errors.As(err, new(*mountutil.LayerError)) || !strings.Contains(err.Error(), "can't be told from another one") {
+			t.Errorf("after: %v", err)
+		}
+	})
 }

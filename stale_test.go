@@ -82,6 +82,7 @@ type stale struct {
 
 	bound, linked, own  []string // names that are bind mounts, links, file systems
 	volumes             []string // names of subvolumes
+	parents             []string // directories that hold one layer each
 	visible             bool     // the mount shows something of each layer
 	fresh               bool     // nothing is stale, so there is an answer
 	asked, answered     int
@@ -105,6 +106,15 @@ func (c *stale) run() {
 	if c.visible = c.rng.IntN(8) > 0; c.visible {
 		for i, path := range c.lowers {
 			c.must(os.WriteFile(fmt.Sprintf("%s/only-%d", path, i), nil, 0o644))
+		}
+	}
+	if c.rng.IntN(4) == 0 { // as container engines do: a directory for each layer
+		for i, path := range c.lowers {
+			parent := path + "-dir"
+			c.must(os.Mkdir(parent, 0o755))
+			c.must(os.Rename(path, parent+"/fs"))
+			c.lowers[i] = parent + "/fs"
+			c.parents = append(c.parents, parent)
 		}
 	}
 	c.upper, c.work = c.base+"/upper", c.base+"/work"
@@ -304,7 +314,7 @@ func (c *stale) mount() {
 		c.merged = c.upper
 	case 2:
 		for i, path := range lowers {
-			lowers[i] = filepath.Base(path)
+			lowers[i] = strings.TrimPrefix(path, c.base+"/")
 		}
 		if c.rng.IntN(2) == 0 {
 			upper, work = filepath.Base(upper), filepath.Base(work)
@@ -370,7 +380,12 @@ func (c *stale) spoil() {
 		}
 		return list[c.rng.IntN(len(list))]
 	}
-	switch c.rng.IntN(14) {
+	exchange := func(one, other string) {
+		aside := one + "-aside"
+		try("exchange %s %s", []any{one, other}, func() error { return os.Rename(one, aside) },
+			func() error { return os.Rename(other, one) }, func() error { return os.Rename(aside, other) })
+	}
+	switch c.rng.IntN(15) {
 	case 0:
 		try("mv %s %s; mkdir", []any{name, old}, away, func() error { return os.Mkdir(name, 0o755) })
 	case 1:
@@ -397,9 +412,7 @@ func (c *stale) spoil() {
 	case 10:
 		try("mv %[1]s %[1]s-moved", []any{c.base}, func() error { return os.Rename(c.base, c.base+"-moved") })
 	case 11:
-		other := pick(c.lowers)
-		try("exchange %s %s", []any{name, other}, func() error { return os.Rename(name, old) },
-			func() error { return os.Rename(other, name) }, func() error { return os.Rename(old, other) })
+		exchange(name, pick(c.lowers))
 	case 12:
 		try("mv %s %s", []any{name, old}, away)
 	case 13: // the inodes of a snapshot have the numbers and all times of the first ones
@@ -407,6 +420,8 @@ func (c *stale) spoil() {
 		before := volume + "-before"
 		try("mv %s %s; a snapshot, then changed", []any{volume, before}, func() error { return os.Rename(volume, before) },
 			func() error { return c.btrfs("snapshot", before, volume) }, func() error { return c.alter(volume) })
+	case 14:
+		exchange(pick(c.parents), pick(c.parents))
 	}
 }
 

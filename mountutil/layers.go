@@ -39,6 +39,7 @@ func (r *resolver) lowers() error {
 		r.mount.Keep(got.layer)
 		r.stack.Lower[i] = r.keep(got)
 	}
+	r.exchanged()
 	if r.mount.SameNumber() {
 		return nil
 	}
@@ -51,6 +52,33 @@ func (r *resolver) lowers() error {
 		}
 	}
 	return e
+}
+
+// exchanged notes as doubtful the lower layers that may have each other's place since the
+// overlay was mounted. Container engines have a directory for each layer. If that one is
+// renamed, its ctime changes, but not its mtime, nor any time of the layer inside. (Engines
+// also create mount points there, which changes both.) A directory that holds all layers, or
+// the only one that was renamed, exchanges none.
+func (r *resolver) exchanged() {
+	if r.mounted == nil {
+		return
+	}
+	layers := r.mount.Layers()
+	changed, parents := []int{}, map[uint64]bool{}
+	for i := len(layers) - len(r.stack.Lower); i < len(layers); i++ {
+		if parent, ok := layers[i].Parent(); ok && parent.Ctime.After(*r.mounted) && parent.Ctime.After(parent.Mtime) {
+			changed = append(changed, i)
+			parents[parent.Ino] = true
+		}
+	}
+	if len(parents) < 2 {
+		return
+	}
+	for _, i := range changed {
+		if !slices.Contains(r.doubtful, i) {
+			r.doubtful = append(r.doubtful, i)
+		}
+	}
 }
 
 // lower is the quest for a lower layer.

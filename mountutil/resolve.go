@@ -225,7 +225,7 @@ func (r *resolver) seek(q quest) (found, error) {
 }
 
 // examine opens a directory and has it examined. link is as of [way.open].
-func (r *resolver) examine(w way, examine func(dir int) (*witness.Layer, error)) (l *witness.Layer, link bool, err error) {
+func (r *resolver) examine(w way, examine func(dir int) (*witness.Layer, error)) (l *witness.Layer, link sys.Timespec, err error) {
 	dir, link, err := w.open()
 	if err != nil {
 		return nil, link, err
@@ -293,15 +293,11 @@ func (r *resolver) isAt(w way, id *sys.Identity) bool {
 // changed reports whether the name of a layer may be that of another one by now: the
 // directory, or a link that its path is, was changed since the overlay was mounted. To
 // rename an inode changes its ctime.
-func (r *resolver) changed(w way, l *witness.Layer, link bool) bool {
+func (r *resolver) changed(w way, l *witness.Layer, link sys.Timespec) bool {
 	if r.mounted == nil || r.parser.Upper != "" && len(r.mount.Layers()) == 0 {
 		return false // the upper layer is written to
 	}
-	if link {
-		ctime, err := sys.LinkCtime(w.name())
-		link = err == nil && ctime.After(*r.mounted)
-	}
-	return link || l.ID.Ctime.After(*r.mounted) || r.covers(w, l)
+	return link.After(*r.mounted) || l.ID.Ctime.After(*r.mounted) || r.covers(w, l)
 }
 
 // covers reports whether the mount that a way leads to is younger than the overlay. Before

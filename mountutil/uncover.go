@@ -71,14 +71,14 @@ func covers(pid int, path string) int {
 }
 
 // uncover opens the directory path in the calling thread's mount namespace, a copy, after
-// that many mounts were taken off the path.
-func uncover(proc int, path string, covers int) (int, error) {
+// that many mounts were taken off the path. link is as of [openDir].
+func uncover(proc int, path string, covers int) (fd int, link sys.Timespec, err error) {
 	for range covers {
 		if err := detachCover(proc, path); err != nil {
-			return -1, err
+			return -1, link, err
 		}
 	}
-	return sys.Open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	return openDir(path, unix.O_PATH)
 }
 
 // detachCover detaches the mount that the deepest existing part of path is on, in the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -39,22 +40,17 @@ func (w way) name() string {
 
 func procRoot(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/root" }
 
-// open opens the directory for reading. link is false if the last name of the path is
-// known to be no symbolic link.
-func (w way) open() (fd int, link bool, err error) {
-	const flags = unix.O_RDONLY | unix.O_DIRECTORY
+// open opens the directory for reading. link is as of [openDir].
+func (w way) open() (fd int, link sys.Timespec, err error) {
 	switch {
 	case w.uncover > 0:
-		link = true
-		fd, err = w.uncovered()
+		fd, link, err = w.uncovered()
 	case w.pid != 0:
-		link = true
-		fd, err = openInRoot(procRoot(w.pid), w.path)
-	default:
-		fd, err = sys.Open(unix.AT_FDCWD, w.path, flags|unix.O_NOFOLLOW)
-		if link = err == unix.ENOTDIR || err == unix.ELOOP; link {
-			fd, err = sys.Open(unix.AT_FDCWD, w.path, flags)
+		if fd, err = openInRoot(procRoot(w.pid), w.path); err == nil {
+			link = linkCtime(w.name())
 		}
+	default:
+		fd, link, err = openDir(w.path, unix.O_RDONLY)
 	}
 	if err != nil {
 		return -1, link, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
@@ -62,29 +58,53 @@ func (w way) open() (fd int, link bool, err error) {
 	return fd, link, nil
 }
 
-// uncovered opens a directory that mounts cover.
-func (w way) uncovered() (int, error) {
-	tree, err := w.detached()
+// openDir opens a directory. link is when the symbolic link at the end of the path was changed
+// last, or zero if there is no link.
+func openDir(path string, flags int) (fd int, link sys.Timespec, err error) {
+	flags |= unix.O_DIRECTORY
+	fd, err = sys.Open(unix.AT_FDCWD, path, flags|unix.O_NOFOLLOW)
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		if fd, err = sys.Open(unix.AT_FDCWD, path, flags); err == nil {
+			link = linkCtime(path)
+		}
+	}
+	return fd, link, err
+}
+
+// linkCtime returns when the inode at the end of a path was changed last. If that is not known,
+// it may be any moment ago.
+func linkCtime(path string) sys.Timespec {
+	ctime, err := sys.LinkCtime(path)
 	if err != nil {
-		return -1, err
+		ctime.Sec = math.MaxInt64
+	}
+	return ctime
+}
+
+// uncovered opens a directory that mounts cover.
+func (w way) uncovered() (fd int, link sys.Timespec, err error) {
+	tree, link, err := w.detached()
+	if err != nil {
+		return -1, link, err
 	}
 	defer unix.Close(tree)
-	return sys.OpenDirAt(tree, ".")
+	fd, err = sys.OpenDirAt(tree, ".")
+	return fd, link, err
 }
 
 // detached returns a detached copy of the mount at the directory, which a thread can
-// mount in another namespace.
-func (w way) detached() (fd int, err error) {
+// mount in another namespace. link is as of [openDir].
+func (w way) detached() (fd int, link sys.Timespec, err error) {
 	at := -1
 	if w.uncover == 0 {
-		if at, _, err = w.open(); err != nil {
-			return -1, err
+		if at, link, err = w.open(); err != nil {
+			return -1, link, err
 		}
 		defer unix.Close(at)
 	}
 	err = inNamespace(w.pid, w.uncover > 0, func(proc int) error {
 		if w.uncover > 0 {
-			if at, err = uncover(proc, w.path, w.uncover); err != nil {
+			if at, link, err = uncover(proc, w.path, w.uncover); err != nil {
 				return err
 			}
 			defer unix.Close(at)
@@ -92,7 +112,7 @@ func (w way) detached() (fd int, err error) {
 		fd, err = unix.OpenTree(at, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 		return err
 	})
-	return fd, err
+	return fd, link, err
 }
 
 // openInRoot opens the directory path below root for reading. root is its root: symbolic
@@ -169,7 +189,7 @@ func (p *proven) detached(path string) (f *os.File, ok bool, err error) {
 	if !ok || dir.way.pid == 0 && dir.way.uncover == 0 {
 		return nil, false, nil
 	}
-	fd, err := dir.way.detached()
+	fd, _, err := dir.way.detached()
 	if err != nil {
 		return nil, true, mountError("copy the mount of the layer "+diff.QuotePath(path)+" of another mount namespace", err)
 	}

@@ -91,7 +91,9 @@ func mountOf(ctx context.Context, root string, c *stores.Container, overlays []m
 			continue
 		}
 		s, err := stackOf(ctx, o)
-		if err == nil && sameDir(s, s.Upper, c.Stack, c.Stack.Upper) || isAnswer(err) {
+		// Below the store's root that path is the layer's, whatever was moved or mounted there
+		// since. Below another one it may be another store's.
+		if err == nil && (hasRoot(o.PID, root) || sameDir(s, s.Upper, c.Stack, c.Stack.Upper)) || isAnswer(err) {
 			return s, err
 		}
 	}

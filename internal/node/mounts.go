@@ -39,14 +39,7 @@ func overlaysOf(ctx context.Context, root string) ([]mountutil.Overlay, error) {
 // rootProcess returns a process of root's whose root is that directory, the first one if it may
 // be looked at; 0 if there is none.
 func rootProcess(root string) int {
-	ours, err := os.Stat(root)
-	if err != nil {
-		return 0
-	}
-	is := func(pid int) bool {
-		its, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/root/.")
-		return err == nil && os.SameFile(its, ours) && processOwner(pid) == 0
-	}
+	is := func(pid int) bool { return hasRoot(pid, root) && processOwner(pid) == 0 }
 	if is(1) {
 		return 1
 	}
@@ -62,6 +55,19 @@ func rootProcess(root string) int {
 		}
 	}
 	return 0
+}
+
+// hasRoot reports whether a process, this one if pid is 0, has its root at a path.
+func hasRoot(pid int, path string) bool {
+	if pid == 0 {
+		return path == "/"
+	}
+	wanted, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	root, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/root/.")
+	return err == nil && os.SameFile(root, wanted)
 }
 
 // under returns where a path of a node is, whose root is mounted at root.

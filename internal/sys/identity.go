@@ -16,6 +16,7 @@ type Identity struct {
 	Nlink        uint32
 	Dev, Ino     uint64
 	Size         int64
+	Mtime        Timespec
 	Ctime, Btime Timespec
 	HasBtime     bool
 	// Mount is the id of the mount in which the name is found; 0 before Linux 5.8. Unique:
@@ -58,6 +59,7 @@ func IdentityAt(dirfd int, name string, id *Identity) error {
 	*id = Identity{
 		Mode: uint32(x.Mode), UID: x.Uid, GID: x.Gid, Nlink: x.Nlink,
 		Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino, Size: int64(x.Size),
+		Mtime: Timespec{x.Mtime.Sec, x.Mtime.Nsec},
 		Ctime: Timespec{x.Ctime.Sec, x.Ctime.Nsec}, Btime: Timespec{x.Btime.Sec, x.Btime.Nsec},
 		HasBtime: x.Mask&unix.STATX_BTIME != 0,
 		Whiteout: x.Mode&unix.S_IFMT == unix.S_IFCHR && x.Rdev_major == 0 && x.Rdev_minor == 0,
