@@ -246,7 +246,7 @@ func becomeNested(dir string) (string, error) {
 // container engines do that.
 func TestFromMount_ExchangedParents(t *testing.T) {
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
-		dir := testenv.Scratch(t, fs)
+		dir := testenv.Scratch(t, fs) + "/layers"
 		testenv.Tree(t, dir, "dir 1", "dir 1/fs", "dir 1/fs/a", "file 1/fs/one content=1", "dir 2", "dir 2/fs", "file 2/fs/a content=x", "file 2/fs/two content=2",
 			"dir u", "file u/a content=y", "dir w")
 		merged := testenv.Mount(t, testenv.Overlay{Lower: []string{dir + "/1/fs", dir + "/2/fs"}, Upper: dir + "/u", Work: dir + "/w"})
@@ -261,9 +261,17 @@ func TestFromMount_ExchangedParents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = FromMount(t.Context(), merged)
-		if !errors.As(err, new(*mountutil.LayerError)) || !strings.Contains(err.Error(), "can't be told from another one") {
-			t.Errorf("after: %v", err)
+		refused := func(when string) {
+			_, err := FromMount(t.Context(), merged)
+			if !errors.As(err, new(*mountutil.LayerError)) || !strings.Contains(err.Error(), "can't be told from another one") {
+				t.Errorf("%s: %v", when, err)
+			}
 		}
+		refused("after")
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+			t.Fatal(err)
+		}
+		defer testenv.Unmount(t, dir)
+		refused("below a mount that covers all of it")
 	})
 }

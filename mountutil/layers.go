@@ -28,6 +28,7 @@ func (r *resolver) upper() error {
 
 // lowers finds the lower layers, topmost first.
 func (r *resolver) lowers() error {
+	var parents []sys.Identity
 	for i := range r.parser.Lower {
 		got, err := r.seek(r.lower(i, false))
 		if err != nil {
@@ -38,8 +39,9 @@ func (r *resolver) lowers() error {
 		}
 		r.mount.Keep(got.layer)
 		r.stack.Lower[i] = r.keep(got)
+		parents = append(parents, got.parent)
 	}
-	r.exchanged()
+	r.exchanged(parents)
 	if r.mount.SameNumber() {
 		return nil
 	}
@@ -59,22 +61,21 @@ func (r *resolver) lowers() error {
 // renamed, its ctime changes, but not its mtime, nor any time of the layer inside. (Engines
 // also create mount points there, which changes both.) A directory that holds all layers, or
 // the only one that was renamed, exchanges none.
-func (r *resolver) exchanged() {
+func (r *resolver) exchanged(parents []sys.Identity) {
 	if r.mounted == nil {
 		return
 	}
-	layers := r.mount.Layers()
-	changed, parents := []int{}, map[uint64]bool{}
-	for i := len(layers) - len(r.stack.Lower); i < len(layers); i++ {
-		if parent, ok := layers[i].Parent(); ok && parent.Ctime.After(*r.mounted) && parent.Ctime.After(parent.Mtime) {
-			changed = append(changed, i)
-			parents[parent.Ino] = true
+	renamed, distinct := []int{}, map[uint64]bool{}
+	for i, parent := range parents {
+		if parent.Ctime.After(*r.mounted) && parent.Ctime.After(parent.Mtime) {
+			renamed = append(renamed, i+len(r.mount.Layers())-len(parents))
+			distinct[parent.Ino] = true
 		}
 	}
-	if len(parents) < 2 {
+	if len(distinct) < 2 {
 		return
 	}
-	for _, i := range changed {
+	for _, i := range renamed {
 		if !slices.Contains(r.doubtful, i) {
 			r.doubtful = append(r.doubtful, i)
 		}
@@ -208,12 +209,12 @@ func (r *resolver) work(upper found) error {
 	r.stack.Work = ""
 	for _, search := range r.searches(quest{word: w, handles: func(yield func(way) bool) { yield(sibling) }}) {
 		for w := range search.ways {
-			dir, _, err := w.open()
+			dir, err := w.open()
 			if err != nil {
 				continue
 			}
-			id, ok := r.isWork(dir, upper.layer)
-			sys.Close(dir)
+			id, ok := r.isWork(dir.fd, upper.layer)
+			sys.Close(dir.fd)
 			if ok {
 				r.stack.Work = r.add(known{way: w, id: id})
 				return nil

@@ -101,6 +101,7 @@ type quest struct {
 // found is the result of a quest.
 type found struct {
 	way
+	opened
 	layer *witness.Layer
 	plain bool // it is where its name leads
 	doubt bool // whether it is this layer and not another one
@@ -182,7 +183,7 @@ func (r *resolver) seek(q quest) (found, error) {
 			if err := r.ctx.Err(); err != nil {
 				return found{}, err
 			}
-			l, link, err := r.examine(w, q.examine)
+			l, o, err := r.examine(w, q.examine)
 			switch {
 			case err != nil:
 			case l.Verdict == witness.Proven && (search.plain || q.own || r.free(q, l)):
@@ -191,9 +192,9 @@ func (r *resolver) seek(q quest) (found, error) {
 				}
 				r.relocate(q.word, w)
 				r.elsewhere = r.elsewhere || !search.plain
-				return found{w, l, search.plain, !search.named && !r.tied(q, w) || r.changed(w, l, link)}, nil
+				return found{w, o, l, search.plain, !search.named && !r.tied(q, w) || r.changed(w, l, o.link)}, nil
 			case l.Verdict == witness.Unproven && unproven == nil && r.mayBe(q, search, l):
-				unproven = &found{w, l, search.plain, r.changed(w, l, link)}
+				unproven = &found{w, o, l, search.plain, r.changed(w, l, o.link)}
 				continue
 			default:
 				err = &LayerError{Mount: r.name, Kind: q.kind, Path: w.name(), Evidence: l.Evidence, Refuted: true}
@@ -224,16 +225,15 @@ func (r *resolver) seek(q quest) (found, error) {
 	return found{}, first
 }
 
-// examine opens a directory and has it examined. link is as of [way.open].
-func (r *resolver) examine(w way, examine func(dir int) (*witness.Layer, error)) (l *witness.Layer, link sys.Timespec, err error) {
-	dir, link, err := w.open()
-	if err != nil {
-		return nil, link, err
+// examine opens a directory and has it examined.
+func (r *resolver) examine(w way, examine func(dir int) (*witness.Layer, error)) (l *witness.Layer, o opened, err error) {
+	if o, err = w.open(); err != nil {
+		return nil, o, err
 	}
-	if l, err = examine(dir); err != nil {
-		return nil, link, pathError("look at the layer", w.name(), err, "run as root, or mend the file system that holds this layer")
+	if l, err = examine(o.fd); err != nil {
+		return nil, o, pathError("look at the layer", w.name(), err, "run as root, or mend the file system that holds this layer")
 	}
-	return l, link, nil
+	return l, o, nil
 }
 
 // mayBe reports whether an unproven directory can be the layer: its name leads there, or
@@ -281,13 +281,13 @@ func (r *resolver) tied(q quest, w way) bool {
 
 // isAt reports whether a way leads to a directory.
 func (r *resolver) isAt(w way, id *sys.Identity) bool {
-	dir, _, err := w.open()
+	dir, err := w.open()
 	if err != nil {
 		return false
 	}
-	defer sys.Close(dir)
+	defer sys.Close(dir.fd)
 	var there sys.Identity
-	return sys.IdentityAt(dir, "", &there) == nil && there.SameInode(id)
+	return sys.IdentityAt(dir.fd, "", &there) == nil && there.SameInode(id)
 }
 
 // changed reports whether the name of a layer may be that of another one by now: the

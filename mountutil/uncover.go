@@ -71,11 +71,11 @@ func covers(pid int, path string) int {
 }
 
 // uncover opens the directory path in the calling thread's mount namespace, a copy, after
-// that many mounts were taken off the path. link is as of [openDir].
-func uncover(proc int, path string, covers int) (fd int, link sys.Timespec, err error) {
+// that many mounts were taken off the path.
+func uncover(proc int, path string, covers int) (opened, error) {
 	for range covers {
 		if err := detachCover(proc, path); err != nil {
-			return -1, link, err
+			return opened{}, err
 		}
 	}
 	return openDir(path, unix.O_PATH)

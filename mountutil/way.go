@@ -40,35 +40,60 @@ func (w way) name() string {
 
 func procRoot(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/root" }
 
-// open opens the directory for reading. link is as of [openDir].
-func (w way) open() (fd int, link sys.Timespec, err error) {
-	switch {
-	case w.uncover > 0:
-		fd, link, err = w.uncovered()
-	case w.pid != 0:
-		if fd, err = openInRoot(procRoot(w.pid), w.path); err == nil {
-			link = linkCtime(w.name())
-		}
-	default:
-		fd, link, err = openDir(w.path, unix.O_RDONLY)
-	}
-	if err != nil {
-		return -1, link, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
-	}
-	return fd, link, nil
+// opened is a directory to which a way led.
+type opened struct {
+	fd int
+	// link is when the symbolic link at the end of the path was changed last, zero if there
+	// is no link.
+	link sys.Timespec
+	// parent is the directory that has this one, zero if that is not known.
+	parent sys.Identity
 }
 
-// openDir opens a directory. link is when the symbolic link at the end of the path was changed
-// last, or zero if there is no link.
-func openDir(path string, flags int) (fd int, link sys.Timespec, err error) {
+// open opens the directory for reading.
+func (w way) open() (o opened, err error) {
+	switch {
+	case w.uncover > 0:
+		o, err = w.detached()
+		if err == nil {
+			tree := o.fd
+			o.fd, err = sys.OpenDirAt(tree, ".")
+			sys.Close(tree)
+		}
+	case w.pid != 0:
+		if o.fd, err = openInRoot(procRoot(w.pid), w.path); err == nil {
+			o.link = linkCtime(w.name())
+			o.above()
+		}
+	default:
+		o, err = openDir(w.path, unix.O_RDONLY)
+	}
+	if err != nil {
+		return o, &fs.PathError{Op: "open", Path: diff.QuotePath(w.name()), Err: err}
+	}
+	return o, nil
+}
+
+// openDir opens the directory at a path.
+func openDir(path string, flags int) (o opened, err error) {
 	flags |= unix.O_DIRECTORY
-	fd, err = sys.Open(unix.AT_FDCWD, path, flags|unix.O_NOFOLLOW)
+	o.fd, err = sys.Open(unix.AT_FDCWD, path, flags|unix.O_NOFOLLOW)
 	if err == unix.ENOTDIR || err == unix.ELOOP {
-		if fd, err = sys.Open(unix.AT_FDCWD, path, flags); err == nil {
-			link = linkCtime(path)
+		if o.fd, err = sys.Open(unix.AT_FDCWD, path, flags); err == nil {
+			o.link = linkCtime(path)
 		}
 	}
-	return fd, link, err
+	if err == nil {
+		o.above()
+	}
+	return o, err
+}
+
+// above finds the parent. The root of a detached mount is its own.
+func (o *opened) above() {
+	if sys.IdentityAt(o.fd, "..", &o.parent) != nil {
+		o.parent = sys.Identity{}
+	}
 }
 
 // linkCtime returns when the inode at the end of a path was changed last. If that is not known,
@@ -81,38 +106,27 @@ func linkCtime(path string) sys.Timespec {
 	return ctime
 }
 
-// uncovered opens a directory that mounts cover.
-func (w way) uncovered() (fd int, link sys.Timespec, err error) {
-	tree, link, err := w.detached()
-	if err != nil {
-		return -1, link, err
-	}
-	defer unix.Close(tree)
-	fd, err = sys.OpenDirAt(tree, ".")
-	return fd, link, err
-}
-
 // detached returns a detached copy of the mount at the directory, which a thread can
-// mount in another namespace. link is as of [openDir].
-func (w way) detached() (fd int, link sys.Timespec, err error) {
-	at := -1
+// mount in another namespace.
+func (w way) detached() (o opened, err error) {
 	if w.uncover == 0 {
-		if at, link, err = w.open(); err != nil {
-			return -1, link, err
+		if o, err = w.open(); err != nil {
+			return o, err
 		}
-		defer unix.Close(at)
+		defer unix.Close(o.fd)
 	}
+	tree := -1
 	err = inNamespace(w.pid, w.uncover > 0, func(proc int) error {
 		if w.uncover > 0 {
-			if at, link, err = uncover(proc, w.path, w.uncover); err != nil {
+			if o, err = uncover(proc, w.path, w.uncover); err != nil {
 				return err
 			}
-			defer unix.Close(at)
+			defer unix.Close(o.fd)
 		}
-		fd, err = unix.OpenTree(at, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		tree, err = unix.OpenTree(o.fd, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 		return err
 	})
-	return fd, link, err
+	return opened{tree, o.link, o.parent}, err
 }
 
 // openInRoot opens the directory path below root for reading. root is its root: symbolic
@@ -157,11 +171,11 @@ func (p *proven) Open(path string) (*os.File, error) {
 	if !ok {
 		return nil, fmt.Errorf("open %s: it is no layer of %s", diff.QuotePath(path), p.mount)
 	}
-	fd, _, err := dir.way.open()
+	o, err := dir.way.open()
 	if err != nil {
 		return nil, fmt.Errorf("%w; it was a layer of %s a moment ago: try again", err, p.mount)
 	}
-	f := os.NewFile(uintptr(fd), dir.way.name())
+	f := os.NewFile(uintptr(o.fd), dir.way.name())
 	return f, p.check(f, dir)
 }
 
@@ -189,11 +203,11 @@ func (p *proven) detached(path string) (f *os.File, ok bool, err error) {
 	if !ok || dir.way.pid == 0 && dir.way.uncover == 0 {
 		return nil, false, nil
 	}
-	fd, _, err := dir.way.detached()
+	o, err := dir.way.detached()
 	if err != nil {
 		return nil, true, mountError("copy the mount of the layer "+diff.QuotePath(path)+" of another mount namespace", err)
 	}
-	f = os.NewFile(uintptr(fd), path)
+	f = os.NewFile(uintptr(o.fd), path)
 	return f, true, p.check(f, dir)
 }
 

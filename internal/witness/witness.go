@@ -162,12 +162,6 @@ func (l *Layer) inside(outer *Layer) bool {
 	return true
 }
 
-// Parent returns the identity of the directory that the layer's is in, and false if it can't
-// be read.
-func (l *Layer) Parent() (id sys.Identity, ok bool) {
-	return id, sys.IdentityAt(l.fd, "..", &id) == nil
-}
-
 // Empty reports whether the directory has no entries.
 func (l *Layer) Empty() bool {
 	empty := true
