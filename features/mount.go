@@ -1,13 +1,14 @@
 package features
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 )
 
 // mounted is a detached mount: only its descriptor leads to it, and it ends
@@ -28,7 +29,7 @@ func (s *session) attach(p place, m mounted) (path string, err error) {
 		return "", err
 	}
 	path = p.in("at")
-	if err := unix.MoveMount(m.fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	if err := mounting.Attach(m.fd, path); err != nil {
 		return "", mountFailed("move_mount", err)
 	}
 	return path, nil
@@ -62,9 +63,10 @@ func mountFailed(op string, err error) error {
 }
 
 // fsopen begins to configure a mount.
-func fsopen(fsType string) (ctx int, err error) {
-	if ctx, err = unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC); err != nil {
-		return -1, mountFailed("fsopen "+fsType, err)
+func fsopen(fsType string) (mounting.Config, error) {
+	ctx, err := mounting.Begin(fsType)
+	if err != nil {
+		return ctx, mountFailed("fsopen "+fsType, err)
 	}
 	return ctx, nil
 }
@@ -75,31 +77,25 @@ func mountDetached(fsType string, opts []option) (mounted, error) {
 	if err != nil {
 		return mounted{}, err
 	}
-	defer unix.Close(ctx)
+	defer ctx.Close()
 	for _, o := range opts {
 		if err := configure(ctx, o); err != nil {
 			return mounted{}, err
 		}
 	}
-	if err := unix.FsconfigCreate(ctx); err != nil {
+	if err := ctx.Create(); err != nil {
 		return mounted{}, explain(ctx, "mount "+fsType+describe(opts), err)
 	}
-	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, 0)
+	tree, err := ctx.Tree(0)
 	if err != nil {
 		return mounted{}, mountFailed("fsmount", err)
 	}
-	return mounted{fd}, nil
+	return mounted{tree}, nil
 }
 
 // configure sets one parameter.
-func configure(ctx int, o option) error {
-	var err error
-	if o.value == "" {
-		err = unix.FsconfigSetFlag(ctx, o.key)
-	} else {
-		err = unix.FsconfigSetString(ctx, o.key, o.value)
-	}
-	if err != nil {
+func configure(ctx mounting.Config, o option) error {
+	if err := ctx.Set(o.key, o.value); err != nil {
 		return explain(ctx, "mount option"+describe([]option{o}), err)
 	}
 	return nil
@@ -121,14 +117,12 @@ func describe(opts []option) string {
 }
 
 // explain adds what the kernel says of a failure.
-func explain(ctx int, op string, err error) error {
-	var b [512]byte
-	n, readErr := unix.Read(ctx, b[:])
-	if readErr != nil || n < 3 || bytes.Contains(b[:n], []byte("/proc/self/fd/")) { // which tells nobody anything
+func explain(ctx mounting.Config, op string, err error) error {
+	says := ctx.Message()
+	if says == "" || strings.Contains(says, "/proc/self/fd/") { // which tells nobody anything
 		return mountFailed(op, err)
 	}
-	says := strings.TrimPrefix(strings.TrimSpace(string(b[2:n])), "overlay: ") // "e overlay: …"
-	return mountFailed(op, fmt.Errorf("%w (%s)", err, says))
+	return mountFailed(op, fmt.Errorf("%w (%s)", err, strings.TrimPrefix(says, "overlay: ")))
 }
 
 // upper mounts an overlay with the options that this process needs, and the

@@ -8,43 +8,45 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 )
 
 // layerProbes are about what lower layers may be and say.
 var layerProbes = []probe{{
-	name: "userxattr", group: groupOverlay, depends: onDir, since: "5.11", needs: mounting,
+	name: "userxattr", group: groupOverlay, depends: onDir, since: "5.11", needs: aMount,
 	asks:    "marks can be in user.overlay.* (userxattr), as user namespaces need it",
 	how:     "replaces a lower directory in an overlay mounted with userxattr and looks for the mark",
 	follows: "without privileges overlays work only in part: removed directories can't be made anew; use fuse-overlayfs",
 	run:     on([]string{"userxattr"}, []string{"l1/d/f"}, tryReplace),
 }, {
-	name: "userxattr_redirect", group: groupOverlay, depends: onDir, needs: mounting,
+	name: "userxattr_redirect", group: groupOverlay, depends: onDir, needs: aMount,
 	asks:    "userxattr goes together with redirect_dir=on",
 	how:     "mounts with both",
 	follows: "in user namespaces renaming a lower directory gives EXDEV, and programs copy it",
 	source:  "Documentation/filesystems/overlayfs.rst, \"User xattr\"",
 	run:     probeOption("userxattr", "redirect_dir=on"),
 }, {
-	name: "userxattr_metacopy", group: groupOverlay, depends: onDir, needs: mounting,
+	name: "userxattr_metacopy", group: groupOverlay, depends: onDir, needs: aMount,
 	asks:    "userxattr goes together with metacopy=on",
 	how:     "mounts with both",
 	follows: "in user namespaces chmod and chown copy the whole file to the upper layer",
 	source:  "Documentation/filesystems/overlayfs.rst, \"User xattr\"",
 	run:     probeOption("userxattr", "metacopy=on"),
 }, {
-	name: "xattr_whiteouts", group: groupOverlay, depends: onDir, since: "6.7", needs: mounting,
+	name: "xattr_whiteouts", group: groupOverlay, depends: onDir, since: "6.7", needs: aMount,
 	asks:    "an empty file with the whiteout attribute deletes",
 	how:     "looks up and lists a file that a layer above deletes in this way (opaque=x)",
 	follows: "layers with such files, as nested containers and composefs make them, show deleted names",
 	run:     probeXattrWhiteouts,
 }, {
-	name: "nested_xattrs", group: groupOverlay, depends: onDir, since: "6.7", needs: mounting,
+	name: "nested_xattrs", group: groupOverlay, depends: onDir, since: "6.7", needs: aMount,
 	asks:    "a mounted overlay can hold overlayfs's own attributes, escaped",
 	how:     "sets an attribute of overlayfs's own through a mount",
 	follows: "inside a container no layers with marks can be made on its root; use a volume",
 	run:     probeNestedXattrs,
 }, {
-	name: "overlay_lower", group: groupOverlay, depends: onDir, needs: mounting,
+	name: "overlay_lower", group: groupOverlay, depends: onDir, needs: aMount,
 	asks:    "an overlay can be the lower layer of another",
 	how:     "mounts one over another",
 	follows: "a container's root can't be a layer of containers inside it",
@@ -56,7 +58,7 @@ var layerProbes = []probe{{
 	follows: "composefs and other stores that keep contents by digest can't be mounted",
 	run:     probeDataOnly("metacopy=on"),
 }, {
-	name: "data_only_plain", group: groupOverlay, depends: onDir, since: "6.16", needs: mounting,
+	name: "data_only_plain", group: groupOverlay, depends: onDir, since: "6.16", needs: aMount,
 	asks:    "data-only layers without metacopy=on",
 	how:     "reads a file whose metadata is in the lowest layer and whose data is in a data-only one, metacopy=off",
 	follows: "stores with data-only layers need metacopy=on, so they need privileges",
@@ -214,14 +216,13 @@ func probeIdmapped(_ context.Context, s *session) error {
 		return err
 	}
 	defer ns.Close()
-	fd, err := unix.OpenTree(unix.AT_FDCWD, p.in("l1"), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	fd, err := copyMount(p.in("l1"))
 	if err != nil {
 		return fmt.Errorf("open_tree: %w", err)
 	}
 	layer := mounted{fd}
 	defer layer.close()
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+	if err := mounting.MapIDs(fd, int(ns.Fd())); err != nil {
 		return fmt.Errorf("give a mount of this file system an id mapping: mount_setattr: %w", err)
 	}
 	lower, err := s.attach(p, layer)
@@ -289,4 +290,14 @@ func foldCase(path string) error {
 	defer f.Close()
 	const casefold = 0x40000000 // FS_CASEFOLD_FL
 	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, casefold)
+}
+
+// copyMount returns a detached copy of the mount that a directory is on.
+func copyMount(dir string) (int, error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	return mounting.Copy(fd)
 }

@@ -9,10 +9,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
-var mounting = []string{"mount"}
+var aMount = []string{"mount"}
 
 // mountProbes are about mounting at all.
 var mountProbes = []probe{{
@@ -42,7 +43,7 @@ var mountProbes = []probe{{
 	follows: "layers must have a path in the mounter's namespace; /proc/self/fd/N is one",
 	run:     probeLayerFDs,
 }, {
-	name: "lower_layers", group: groupOverlay, depends: onDir, needs: mounting,
+	name: "lower_layers", group: groupOverlay, depends: onDir, needs: aMount,
 	asks:    "500 lower layers are accepted",
 	how:     "mounts with the same layer many times, which fails in another way if the number is right",
 	follows: "images with more layers can't be mounted: squash them",
@@ -89,7 +90,7 @@ func parameters(opts ...option) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(ctx)
+	defer ctx.Close()
 	if err := checked(ctx); err != nil {
 		return err
 	}
@@ -103,16 +104,15 @@ func parameters(opts ...option) error {
 
 // checked returns an error if the kernel takes any parameter, to look at it
 // only when it mounts.
-func checked(ctx int) error {
-	err := unix.FsconfigSetString(ctx, "overlaydiff_no_such_option", "1")
+func checked(ctx mounting.Config) error {
+	err := ctx.Set("overlaydiff_no_such_option", "1")
 	switch {
 	case err == nil:
 		return no("fsconfig takes a parameter that does not exist, so it knows only the options of mount(2)")
 	case !errors.Is(err, unix.EINVAL):
 		return mountFailed("fsconfig", err)
 	}
-	var b [512]byte
-	_, _ = unix.Read(ctx, b[:]) // the message about that
+	_ = ctx.Message() // about that
 	return nil
 }
 
@@ -123,7 +123,7 @@ func probeLayerFDs(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(ctx)
+	defer ctx.Close()
 	if err := checked(ctx); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func probeLayerFDs(_ context.Context, s *session) error {
 		return err
 	}
 	defer unix.Close(fd)
-	err = unix.FsconfigSetFd(ctx, "lowerdir+", fd)
+	err = ctx.SetFD("lowerdir+", fd)
 	if errors.Is(err, unix.EBADF) { // 6.12 looks for a descriptor that was opened for reading
 		return no("fsconfig refuses an O_PATH descriptor: %v", err)
 	}
@@ -151,10 +151,10 @@ func probeLayers(_ context.Context, s *session) error {
 		return err
 	}
 	accepts := func(dir string, n int) (bool, error) {
-		err := unix.Mount("overlay", string(p), "overlay", unix.MS_RDONLY, "lowerdir="+dir+strings.Repeat(":"+dir, n-1))
+		err := mounting.Mount("overlay", string(p), unix.MS_RDONLY, "lowerdir="+dir+strings.Repeat(":"+dir, n-1))
 		switch {
 		case err == nil:
-			return true, unix.Unmount(string(p), unix.MNT_DETACH)
+			return true, mounting.Detach(string(p))
 		case errors.Is(err, unix.ELOOP):
 			return true, nil
 		case errors.Is(err, unix.EINVAL):

@@ -15,25 +15,25 @@ var optionProbes = []probe{{
 	follows: "what is in data-only layers must be trusted",
 	run:     probeOption("metacopy=on", "verity=on"),
 }, {
-	name: "xino", group: groupOverlay, depends: onDir, since: "4.17", needs: mounting,
+	name: "xino", group: groupOverlay, depends: onDir, since: "4.17", needs: aMount,
 	asks:    "inode numbers are unique with layers on several file systems, with xino=on",
 	how:     "compares the device numbers of a file and the root of an overlay over a tmpfs",
 	follows: "programs that compare device and inode numbers (find -xdev, du, git) see several devices in one overlay",
 	run:     probeXino,
 }, {
-	name: "uuid", group: groupOverlay, depends: onDir, since: "6.6", needs: mounting,
+	name: "uuid", group: groupOverlay, depends: onDir, since: "6.6", needs: aMount,
 	asks:    "an overlay has a UUID that persists, with uuid=auto or on",
 	how:     "mounts with uuid=auto",
 	follows: "fanotify and NFS can't tell overlays apart",
 	run:     probeOption("uuid=auto"),
 }, {
-	name: "override_creds", group: groupOverlay, depends: onDir, since: "6.15", needs: mounting,
+	name: "override_creds", group: groupOverlay, depends: onDir, since: "6.15", needs: aMount,
 	asks:    "layers can be accessed with the credentials of who configures the mount (override_creds)",
 	how:     "mounts with override_creds",
 	follows: "layers are accessed with the credentials of who mounts",
 	run:     probeOption("override_creds"),
 }, {
-	name: "volatile", group: groupOverlay, depends: onDir, since: "5.10", needs: mounting,
+	name: "volatile", group: groupOverlay, depends: onDir, since: "5.10", needs: aMount,
 	asks:    "an overlay can do without syncing (volatile)",
 	how:     "mounts with volatile",
 	follows: "builds wait for the disk at every fsync and unmount",
@@ -45,7 +45,7 @@ var optionProbes = []probe{{
 	follows: "after a crash, an upper directory that was not synced is used as if it were whole",
 	run:     probeLeftover,
 }, {
-	name: "fsync", group: groupOverlay, depends: onDir, since: "7.1", needs: mounting,
+	name: "fsync", group: groupOverlay, depends: onDir, since: "7.1", needs: aMount,
 	asks:    "how much is synced can be chosen (fsync=auto|strict|volatile)",
 	how:     "mounts with fsync=strict",
 	follows: "the choice is between syncing and volatile",

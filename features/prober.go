@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
@@ -130,7 +131,7 @@ func privately(dir string, work func(*session) error) (err error) {
 		return work(s)
 	}
 	called := false
-	err = mountutil.InOwnNamespace("probe", func() error { called = true; return run(true) })
+	err = mounting.InOwnNamespace("probe", func() error { called = true; return run(true) })
 	if !called {
 		return run(false)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -145,7 +146,7 @@ func (c *mountCopy) reopen(at int, st *unix.Statx_t) (fd int, ok bool) {
 
 // openCopy opens the directory at in a copy of its mount, if that may be made.
 func openCopy(at int) (*Tree, error) {
-	mount, err := unix.OpenTree(at, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	mount, err := mounting.Copy(at)
 	switch err {
 	case nil:
 	case unix.EPERM, // no CAP_SYS_ADMIN, or a sandbox

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 )
 
 // mountEmpty opens an empty directory that lies above a single layer,
@@ -18,8 +20,8 @@ import (
 // removed, reading the merged root fails with ENOENT.
 func mountEmpty(point, layer string) (*os.File, error) {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("overlaydiff", point, "tmpfs", flags, "size=4k,mode=755"); err != nil {
-		return nil, mountError("mount an empty layer", err)
+	if err := mounting.Mount("tmpfs", point, flags, "size=4k,mode=755"); err != nil {
+		return nil, mounting.Error("mount an empty layer", err)
 	}
 	if err := likeRoot(point, layer); err != nil {
 		return nil, pathError("copy the attributes of", layer, err, "run as root")

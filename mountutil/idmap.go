@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/internal/witness"
 )
@@ -38,7 +39,7 @@ func (m *mapper) maps(path string) bool { return !m.owners[path].IsZero() }
 func (m *mapper) set(tree *os.File, path string) error {
 	ns, err := m.namespace(m.owners[path])
 	if err == nil {
-		err = sys.MapIDs(int(tree.Fd()), int(ns.Fd()))
+		err = mounting.MapIDs(int(tree.Fd()), int(ns.Fd()))
 	}
 	return cannotMap(path, err)
 }

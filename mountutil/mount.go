@@ -8,24 +8,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
+	"github.com/overlaydiff/overlaydiff/internal/scratch"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Mounted is an overlay that [Mount] mounted.
 type Mounted struct {
-	scratch scratch
-	once    sync.Once
-	err     error
+	point *scratch.Point
+	once  sync.Once
+	err   error
 }
 
 // Mount mounts an overlay in a private temporary directory, below
@@ -49,84 +49,38 @@ func Mount(ctx context.Context, o Options) (*Mounted, error) {
 	if o.Upper == "" && len(o.Lower)+len(o.Data) < 2 {
 		return nil, &OptionError{"lowerdir", "without upperdir it needs two layers: add an empty directory"}
 	}
-	sc, err := newScratch()
+	point, err := scratch.NewPoint()
 	if err != nil {
 		return nil, err
 	}
-	if err := o.mountAt(sc.point); err != nil {
-		return nil, and(o.blame(err), sc.remove())
+	if err := o.mountAt(point.Path); err != nil {
+		return nil, and(o.blame(err), point.Remove())
 	}
 	// What the user mounts inside shall not spread to other namespaces. The
 	// mount itself does if the parent is shared (systemd shares /), and so does
 	// its removal: unmounting takes the copies along.
-	m := &Mounted{scratch: sc}
-	if err := unix.Mount("", sc.point, "", unix.MS_PRIVATE, ""); err != nil {
-		return nil, and(mountError("make the mount private", err), m.Close())
+	m := &Mounted{point: point}
+	if err := mounting.MakePrivate(point.Path); err != nil {
+		return nil, and(mounting.Error("make the mount private", err), m.Close())
 	}
 	return m, nil
 }
 
 // Path returns where the overlay is mounted.
-func (m *Mounted) Path() string { return m.scratch.point }
+func (m *Mounted) Path() string { return m.point.Path }
 
 // Close unmounts the overlay and removes the temporary directory. If files are
 // still open there it waits a moment, then detaches the mount, which ends when
 // they are closed. Only the first call does something; all return its error.
 func (m *Mounted) Close() error {
 	m.once.Do(func() {
-		m.err = unmount(m.scratch.point)
-		if m.err == nil {
-			m.err = m.scratch.remove()
+		if err := mounting.Unmount(m.point.Path); err != nil {
+			m.err = pathError("unmount", m.point.Path, err, "unmount it with umount -l")
+			return
 		}
+		m.err = m.point.Remove()
 	})
 	return m.err
-}
-
-func unmount(point string) error {
-	var err error
-	for wait := 5 * time.Millisecond; wait < 200*time.Millisecond; wait *= 2 {
-		if err = unix.Unmount(point, unix.UMOUNT_NOFOLLOW); !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		time.Sleep(wait)
-	}
-	if errors.Is(err, unix.EBUSY) {
-		err = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
-	}
-	switch {
-	case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-		return nil // EINVAL: somebody else unmounted it
-	}
-	return pathError("unmount", point, err, "unmount it with umount -l")
-}
-
-// scratch is a temporary directory with a mount point inside, so that the mode
-// of what is mounted opens it to nobody.
-type scratch struct{ dir, point string }
-
-func newScratch() (scratch, error) {
-	dir, err := os.MkdirTemp("", "overlaydiff-")
-	if err == nil {
-		dir, err = filepath.Abs(dir) // TMPDIR may be relative
-	}
-	if err != nil {
-		return scratch{}, fmt.Errorf("make a mount point: %w; set TMPDIR to a directory that can be written", err)
-	}
-	s := scratch{dir, filepath.Join(dir, "merged")}
-	if err := os.Mkdir(s.point, 0o700); err != nil {
-		return scratch{}, and(fmt.Errorf("make a mount point: %w; set TMPDIR to a directory that can be written", err), os.Remove(dir))
-	}
-	return s, nil
-}
-
-// remove removes two empty directories: never what is in them.
-func (s scratch) remove() error {
-	for _, dir := range []string{s.point, s.dir} {
-		if err := os.Remove(dir); err != nil {
-			return fmt.Errorf("remove the mount point: %w; remove it by hand", err)
-		}
-	}
-	return nil
 }
 
 // mountAt mounts an overlay at point: with mount(2), whose options all kernels
@@ -153,8 +107,8 @@ func (o Options) mountAt(point string) error {
 
 // mount calls mount(2). It copies one page of options and cuts off the rest.
 func (o Options) mount(op, point string) error {
-	if err := unix.Mount("overlaydiff", point, "overlay", o.flags(), o.data()); err != nil {
-		return mountError(op, err)
+	if err := mounting.Mount("overlay", point, o.flags(), o.data()); err != nil {
+		return mounting.Error(op, err)
 	}
 	return nil
 }
@@ -263,7 +217,7 @@ func (l *layerFDs) openFile(path string) (f *os.File, detached bool, err error) 
 // closes f unless it is that mount.
 func (l *layerFDs) mapped(f *os.File, path string, detached bool) (*os.File, error) {
 	if !detached {
-		tree, err := sys.CopyMount(int(f.Fd()))
+		tree, err := mounting.Copy(int(f.Fd()))
 		f.Close()
 		if err != nil {
 			return nil, cannotMap(path, err)
@@ -281,8 +235,8 @@ func (l *layerFDs) mapped(f *os.File, path string, detached bool) (*os.File, err
 // no other layers. It is called when all is open: from then on point is covered.
 func (l *layerFDs) attach(point string) error {
 	for _, f := range l.detached {
-		if err := unix.MoveMount(int(f.Fd()), "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-			return mountError("mount the layer "+diff.QuotePath(f.Name()), err)
+		if err := mounting.Attach(int(f.Fd()), point); err != nil {
+			return mounting.Error("mount the layer "+diff.QuotePath(f.Name()), err)
 		}
 	}
 	return nil
@@ -338,30 +292,38 @@ func (o Options) mountByParts(op, point string) error {
 		return &diff.UnsupportedError{Op: op, Reason: fmt.Sprintf("overlayfs takes %d lower layers at most, these are %d: merge some", maxLayers, n)}
 	}
 	old := &diff.UnsupportedError{Op: op, Reason: fmt.Sprintf("before Linux 6.7 the names of all layers must fit in one page, those of %d layers don't: merge some, or use a newer kernel", n)}
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	fs, err := mounting.Begin("overlay")
 	if err != nil {
 		return old // ENOSYS before 5.2, EPERM in a sandbox that doesn't know it
 	}
-	defer unix.Close(fs)
+	defer fs.Close()
 	for _, layers := range []struct {
 		key   string
 		paths []string
 	}{{"lowerdir+", o.Lower}, {"datadir+", o.Data}} {
 		for _, path := range layers.paths {
-			if unix.FsconfigSetString(fs, layers.key, path) != nil {
+			if fs.Set(layers.key, path) != nil {
 				return old
 			}
 		}
 	}
 	o.Lower, o.Data = nil, nil
 	if err := o.configure(fs); err != nil {
-		return mountError(op, err)
+		return mounting.Error(op, err)
 	}
-	return attach(fs, op, point, o.flags())
+	tree, err := fs.Tree(o.flags())
+	if err != nil {
+		return mounting.Error(op, err)
+	}
+	defer sys.Close(tree)
+	if err := mounting.Attach(tree, point); err != nil {
+		return mounting.Error(op, err)
+	}
+	return nil
 }
 
 // configure sets all options but the layers and makes the super block.
-func (o Options) configure(fs int) error {
+func (o Options) configure(fs mounting.Config) error {
 	list := append(o.overlay(), "source=overlaydiff")
 	for _, opt := range o.Generic {
 		if name, _, ok := strings.Cut(opt, "="); ok && isContext(name) || opt == "ro" && o.flags()&unix.MS_RDONLY != 0 {
@@ -369,45 +331,10 @@ func (o Options) configure(fs int) error {
 		}
 	}
 	for _, opt := range list {
-		var err error
-		if name, value, ok := strings.Cut(opt, "="); ok {
-			err = unix.FsconfigSetString(fs, name, value)
-		} else {
-			err = unix.FsconfigSetFlag(fs, name)
-		}
-		if err != nil {
+		name, value, _ := strings.Cut(opt, "=")
+		if err := fs.Set(name, value); err != nil {
 			return fmt.Errorf("option %s: %w", diff.QuotePath(opt), err)
 		}
 	}
-	return unix.FsconfigCreate(fs)
-}
-
-// attach mounts what fs configures at point.
-func attach(fs int, op, point string, flags uintptr) error {
-	attrs := 0
-	for _, f := range []struct {
-		flag uintptr
-		attr int
-	}{
-		{unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY},
-		{unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID},
-		{unix.MS_NODEV, unix.MOUNT_ATTR_NODEV},
-		{unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
-		{unix.MS_NOATIME, unix.MOUNT_ATTR_NOATIME},
-		{unix.MS_NODIRATIME, unix.MOUNT_ATTR_NODIRATIME},
-		{unix.MS_NOSYMFOLLOW, unix.MOUNT_ATTR_NOSYMFOLLOW},
-	} {
-		if flags&f.flag != 0 {
-			attrs |= f.attr
-		}
-	}
-	m, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
-	if err != nil {
-		return mountError(op, err)
-	}
-	defer unix.Close(m)
-	if err := unix.MoveMount(m, "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return mountError(op, err)
-	}
-	return nil
+	return fs.Create()
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
@@ -116,7 +117,7 @@ func TestStack_AgainstKernel(t *testing.T) {
 							if o.UserXattr && !userxattr { // a kernel that does not know it refuses it
 								if err == nil {
 									t.Errorf("%s: mounted", o)
-									check(t, unmount(point))
+									check(t, mounting.Unmount(point))
 								}
 								continue
 							}
@@ -129,7 +130,7 @@ func TestStack_AgainstKernel(t *testing.T) {
 							}
 							mounted++
 							wantStack(t, o, point)
-							check(t, unmount(point))
+							check(t, mounting.Unmount(point))
 						}
 					}
 				}
@@ -146,24 +147,27 @@ func TestStackOfMount_LayersByDescriptor(t *testing.T) {
 		o.Lower = []string{dir + `/l\,:a`, dir + "/l2"}
 		o.Upper, o.Work = dir+`/u\\:,`, dir+`/w\\\`
 		mkdirs(t, o.Lower[0], o.Upper, o.Work)
-		fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+		fs, err := mounting.Begin("overlay")
 		if err != nil {
 			t.Fatal("fsopen: ", err) // of Linux 5.2
 		}
-		defer unix.Close(fsfd)
+		defer fs.Close()
 		var fds layerFDs
 		defer fds.close()
 		for _, l := range [][2]string{{"lowerdir+", o.Lower[0]}, {"lowerdir+", o.Lower[1]}, {"upperdir", o.Upper}, {"workdir", o.Work}} {
 			_, err := fds.open(l[1])
 			check(t, err)
-			if err := unix.FsconfigSetFd(fsfd, l[0], int(fds.files[len(fds.files)-1].Fd())); err != nil {
+			if err := fs.SetFD(l[0], int(fds.files[len(fds.files)-1].Fd())); err != nil {
 				testenv.Absent(t, "", testenv.LayersByFD)
 			}
 		}
-		check(t, unix.FsconfigCreate(fsfd))
+		check(t, fs.Create())
 		mkdirs(t, dir+"/m")
-		check(t, attach(fsfd, "mount", dir+"/m", 0))
-		t.Cleanup(func() { check(t, unmount(dir+"/m")) })
+		tree, err := fs.Tree(0)
+		check(t, err)
+		defer sys.Close(tree)
+		check(t, mounting.Attach(tree, dir+"/m"))
+		t.Cleanup(func() { check(t, mounting.Unmount(dir+"/m")) })
 		wantStack(t, o, dir+"/m")
 	})
 }
@@ -191,7 +195,7 @@ func TestStackOfMount_RelativePaths(t *testing.T) {
 				mkdirs(t, tt.point)
 				t.Chdir(dir)
 				check(t, o.mount("mount", tt.point))
-				t.Cleanup(func() { check(t, unmount(tt.point)) })
+				t.Cleanup(func() { check(t, mounting.Unmount(tt.point)) })
 				t.Chdir("/")
 				wantStack(t, abs, tt.point)
 				// Others of these names on the way are not taken for them.
@@ -203,7 +207,7 @@ func TestStackOfMount_RelativePaths(t *testing.T) {
 		t.Run("nowhere", func(t *testing.T) {
 			t.Chdir(dir)
 			check(t, rel.mount("mount", nowhere))
-			t.Cleanup(func() { check(t, unmount(nowhere)) })
+			t.Cleanup(func() { check(t, mounting.Unmount(nowhere)) })
 			wantFound(t, nowhere, abs, fs.ErrNotExist, "upper layer u", "gone")
 		})
 	})
@@ -258,12 +262,12 @@ func TestStackOfMount_Errors(t *testing.T) {
 		bind := dir + "/bind"
 		mkdirs(t, bind)
 		check(t, unix.Mount(m.Path()+"/sub", bind, "", unix.MS_BIND, ""))
-		t.Cleanup(func() { check(t, unmount(bind)) })
+		t.Cleanup(func() { check(t, mounting.Unmount(bind)) })
 		wantError(t, bind, nil, "only the directory /sub", "name "+m.Path())
 
 		check(t, unix.Mount("mountutil-test", m.Path()+"/sub", "tmpfs", 0, ""))
 		wantError(t, m.Path()+"/sub", nil, "it is on tmpfs, not an overlay")
-		check(t, unmount(m.Path()+"/sub"))
+		check(t, mounting.Unmount(m.Path()+"/sub"))
 
 		check(t, os.Symlink(m.Path(), dir+"/link"))
 		s, err := StackOfMount(t.Context(), dir+"/link")

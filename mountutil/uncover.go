@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -31,9 +32,9 @@ func inNamespace(pid int, copied bool, work func(proc int) error) error {
 	case pid == 0 && !copied:
 		return work(proc)
 	case pid == 0:
-		return InOwnNamespace("look into a copy of the mount namespace", func() error { return work(proc) })
+		return mounting.InOwnNamespace("look into a copy of the mount namespace", func() error { return work(proc) })
 	}
-	return onOwnThread(func() error {
+	return mounting.OnOwnThread(func() error {
 		ns, err := sys.Open(proc, strconv.Itoa(pid)+"/ns/mnt", unix.O_RDONLY)
 		if err != nil {
 			return err
@@ -46,7 +47,7 @@ func inNamespace(pid int, copied bool, work func(proc int) error) error {
 			return err
 		}
 		if copied {
-			if err := ownNamespace(); err != nil {
+			if err := mounting.OwnNamespace(); err != nil {
 				return err
 			}
 		}
@@ -106,5 +107,5 @@ func detachCover(proc int, path string) error {
 	if len(infos) == 0 || infos[0].Mountpoint == "/" {
 		return fs.ErrNotExist // nothing covers it
 	}
-	return unix.Unmount(infos[0].Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	return mounting.Detach(infos[0].Mountpoint)
 }

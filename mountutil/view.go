@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -157,7 +158,7 @@ func (o outside) detached(path string) (f *os.File, ok bool, err error) {
 //
 // The directories in opts are opened as s says, and show the owners that it says.
 func openDetached(op string, s diff.Stack, opts Options) (t *Tree, err error) {
-	err = InOwnNamespace(op, func() error {
+	err = mounting.InOwnNamespace(op, func() error {
 		// Opened here, since a layer must be in the mounter's namespace.
 		fds := layerFDs{opener: s.Opener, mapper: mapper{owners: s.Owners}}
 		defer fds.close()
@@ -214,7 +215,7 @@ func loadedDefaults() Defaults {
 	d := KernelDefaults()
 	if d == (Defaults{}) {
 		// No overlay is mounted without layers, but the attempt loads the module.
-		_ = unix.Mount("overlaydiff", os.TempDir(), "overlay", unix.MS_RDONLY, "")
+		_ = mounting.Mount("overlay", os.TempDir(), unix.MS_RDONLY, "")
 		d = KernelDefaults()
 	}
 	return d

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 )
 
 func TestOpenView(t *testing.T) {
@@ -65,7 +66,7 @@ func TestOpenView(t *testing.T) {
 func wantOnly(t *testing.T, dir string, m *Mounted) {
 	t.Helper()
 	names, err := os.ReadDir(dir)
-	if err != nil || len(names) != 1 || names[0].Name() != filepath.Base(m.scratch.dir) {
+	if err != nil || len(names) != 1 || filepath.Join(dir, names[0].Name()) != filepath.Dir(m.Path()) {
 		t.Errorf("in %s: %v %v", dir, names, err)
 	}
 }
@@ -148,7 +149,7 @@ func TestOpenView_SharedParent(t *testing.T) {
 	mountTmpfs(t, a)
 	check(t, unix.Mount("", a, "", unix.MS_SHARED, ""))
 	check(t, unix.Mount(a, b, "", unix.MS_BIND, ""))
-	t.Cleanup(func() { check(t, unmount(b)) })
+	t.Cleanup(func() { check(t, mounting.Unmount(b)) })
 	o := layers(t, t.TempDir())
 	t.Setenv("TMPDIR", a)
 	before := mountTable()

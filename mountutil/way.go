@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/internal/witness"
 )
@@ -123,7 +124,7 @@ func (w way) detached() (o opened, err error) {
 			}
 			defer unix.Close(o.fd)
 		}
-		tree, err = unix.OpenTree(o.fd, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		tree, err = mounting.Copy(o.fd)
 		return err
 	})
 	return opened{tree, o.link, o.parent}, err
@@ -205,7 +206,7 @@ func (p *proven) detached(path string) (f *os.File, ok bool, err error) {
 	}
 	o, err := dir.way.detached()
 	if err != nil {
-		return nil, true, mountError("copy the mount of the layer "+diff.QuotePath(path)+" of another mount namespace", err)
+		return nil, true, mounting.Error("copy the mount of the layer "+diff.QuotePath(path)+" of another mount namespace", err)
 	}
 	f = os.NewFile(uintptr(o.fd), path)
 	return f, true, p.check(f, dir)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -50,10 +51,10 @@ func TryIDMapped(tb testing.TB, source, ids string) (point string, err error) {
 		tb.Fatal(err)
 	}
 	defer dir.Close()
-	tree, err := sys.CopyMount(int(dir.Fd()))
+	tree, err := mounting.Copy(int(dir.Fd()))
 	if err == nil {
 		defer sys.Close(tree)
-		err = sys.MapIDs(tree, int(namespace.Fd()))
+		err = mounting.MapIDs(tree, int(namespace.Fd()))
 	}
 	if err != nil {
 		return "", fmt.Errorf("map the ids of %s: %w", source, err)
@@ -62,7 +63,7 @@ func TryIDMapped(tb testing.TB, source, ids string) (point string, err error) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := sys.Attach(tree, point); err != nil {
+	if err := mounting.Attach(tree, point); err != nil {
 		tb.Fatalf("mount %s at %s: %v", source, point, err)
 	}
 	tb.Cleanup(func() {

@@ -114,7 +114,7 @@ func (m *running) awaitViews(ts *testscript.TestScript) {
 		for _, dir := range dirs {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
 			if group, err := syscall.Getpgid(pid); err == nil && group == m.cmd.Process.Pid && openRoots(dir) >= 2 {
-				points, _ := filepath.Glob(filepath.Join(ts.Getenv("TMPDIR"), "overlaydiff-[0-9]*"))
+				points, _ := filepath.Glob(filepath.Join(ts.Getenv("TMPDIR"), "overlaydiff-mount-*"))
 				if len(points) == 0 {
 					return
 				}

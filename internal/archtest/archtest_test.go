@@ -35,7 +35,9 @@ floor ground
 	internal/fswalk:   syscall internal/sys
 	internal/idmap:    syscall diff
 	internal/freeze:   syscall diff internal/sys
-	internal/inode:    syscall diff internal/sys internal/fswalk internal/idmap
+	internal/inode:    syscall diff internal/sys internal/fswalk internal/idmap internal/kernel
+	internal/mounting: diff internal/sys golang.org/x/sys/unix
+	internal/kernel:   syscall internal/mounting internal/sys
 	internal/views:    diff internal/fswalk internal/inode
 	internal/scratch:  syscall internal/sys
 	internal/paths:    syscall internal/sys
@@ -48,13 +50,10 @@ floor proofs
 	internal/witness:  syscall diff internal/sys whiteout
 
 floor mounts
-	mountutil:         syscall diff whiteout internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo
-
-floor kernels
-	internal/kernel:   syscall internal/sys mountutil
+	mountutil:         syscall diff whiteout internal/mounting internal/scratch internal/sys internal/witness golang.org/x/sys/unix github.com/moby/sys/mountinfo
 
 floor engines and their peers
-	features:          syscall diff mountutil internal/scratch internal/sys golang.org/x/sys/unix
+	features:          syscall diff mountutil internal/mounting internal/scratch internal/sys golang.org/x/sys/unix
 	native:            syscall diff whiteout mountutil internal/fswalk internal/inode internal/kernel internal/sys internal/views
 	naive:             syscall diff internal/fswalk internal/inode internal/sys internal/views
 	layer:             syscall diff whiteout internal/idmap internal/paths internal/sys internal/scratch
@@ -85,7 +84,7 @@ floor top
 	bench:             syscall . diff
 
 floor tests
-	testenv:           syscall internal/sys github.com/pkg/xattr go.uber.org/goleak
+	testenv:           syscall internal/mounting internal/sys github.com/pkg/xattr go.uber.org/goleak
 	testenv/refdiff:   syscall github.com/pkg/xattr
 	testenv/oddtar:
 	testenv/rawgen:    syscall internal/sys testenv github.com/pkg/xattr
@@ -113,7 +112,7 @@ var inTests = []string{
 // only has who may import what nobody else may, not in tests either.
 var only = map[string][]string{
 	"unsafe":                {"internal/sys"},
-	"golang.org/x/sys/unix": {"internal/sys", "mountutil", "features", "testenv/vm/guestinit"},
+	"golang.org/x/sys/unix": {"internal/sys", "internal/mounting", "mountutil", "features", "testenv/vm/guestinit"},
 }
 
 // rule is one line of the table, in import paths.

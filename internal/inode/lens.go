@@ -1,10 +1,9 @@
 package inode
 
 import (
-	"sync"
-
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/internal/idmap"
+	"github.com/overlaydiff/overlaydiff/internal/kernel"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
@@ -68,16 +67,8 @@ func shownID(ranges []diff.IDRange, kind string, id uint32) uint32 {
 
 // value returns an extended attribute as the view shows it.
 func (l *Lens) value(name string, v []byte) ([]byte, error) {
-	if l == nil || (name == idmap.ACLAccess || name == idmap.ACLDefault) && !mapsACLs() {
+	if l == nil || (name == idmap.ACLAccess || name == idmap.ACLDefault) && !kernel.MapsACLs() {
 		return v, nil
 	}
 	return idmap.Shown(l.IDs, name, v)
 }
-
-// mapsACLs reports whether id-mapped mounts map the ids in access control lists, which
-// getxattr does since Linux 6.2 (vfs_get_acl, 4f353ba4a9da). Trying it takes a file system
-// that id-mapped mounts know, and tmpfs is none before 6.3.
-var mapsACLs = sync.OnceValue(func() bool {
-	major, minor := sys.KernelRelease()
-	return major > 6 || major == 6 && minor >= 2
-})

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/internal/sys"
-	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 
 // Rules is what a kernel makes of marks. What is in a layer is what a mount shows of it.
@@ -60,9 +60,9 @@ func tryRules() (r Rules, err error) {
 	case err != nil:
 		return r, err
 	}
-	err = mountutil.InOwnNamespace("find out the kernel's rules", func() error {
+	err = mounting.InOwnNamespace("find out the kernel's rules", func() error {
 		dir := os.TempDir() // any directory: what is mounted on it covers it for nobody else
-		if err := syscall.Mount("overlaydiff", dir, "tmpfs", 0, "size=64k"); err != nil {
+		if err := mounting.Mount("tmpfs", dir, 0, "size=64k"); err != nil {
 			return err
 		}
 		t := trial{dir: dir, prefix: prefix, option: option}
@@ -125,10 +125,10 @@ func (t trial) mounted(flags uintptr, what func(merged string) error) (err error
 	if t.option == "" { // userxattr says that by itself
 		options += ",redirect_dir=nofollow"
 	}
-	if err := syscall.Mount("overlaydiff", m, "overlay", flags, options); err != nil {
+	if err := mounting.Mount("overlay", m, flags, options); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, syscall.Unmount(m, syscall.MNT_DETACH)) }()
+	defer func() { err = errors.Join(err, mounting.Detach(m)) }()
 	return what(m)
 }
 
@@ -152,9 +152,20 @@ func (t trial) look(m string) (r Rules) {
 
 // rulesOf are those of a release.
 func rulesOf(major, minor int) Rules {
-	since := func(a, b int) bool { return major > a || major == a && minor >= b }
+	from := func(a, b int) bool { return since(major, minor, a, b) }
 	return Rules{
-		XattrWhiteouts: since(6, 7), Escapes: since(6, 7), Headers: since(6, 6),
-		StrictMarks: since(6, 16), StrictOrigins: !since(5, 15),
+		XattrWhiteouts: from(6, 7), Escapes: from(6, 7), Headers: from(6, 6),
+		StrictMarks: from(6, 16), StrictOrigins: !from(5, 15),
 	}
 }
+
+// since reports whether a release is the second one or newer.
+func since(major, minor, a, b int) bool { return major > a || major == a && minor >= b }
+
+// MapsACLs reports whether getxattr maps the ids in access control lists on id-mapped mounts,
+// since Linux 6.2 (vfs_get_acl, 4f353ba4a9da). It goes by the release: to try it takes a file
+// system that can be mounted with an id mapping, and tmpfs can't before 6.3.
+var MapsACLs = sync.OnceValue(func() bool {
+	major, minor := sys.KernelRelease()
+	return since(major, minor, 6, 2)
+})

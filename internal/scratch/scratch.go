@@ -26,8 +26,15 @@ type Dir struct {
 // New makes a directory in parent with a name that begins with prefix, for its
 // owner only, after removing those whose makers are gone.
 func New(parent *os.File, prefix string) (*Dir, error) {
+	return create(parent, prefix, removeAll)
+}
+
+// remover removes a directory of ours, which is open, and its name in parent.
+type remover func(dir, parent *os.File, name string) error
+
+func create(parent *os.File, prefix string, remove remover) (*Dir, error) {
 	path := fdPath(parent)
-	sweep(parent, path, prefix)
+	sweep(parent, path, prefix, remove)
 	for range 10 {
 		made, err := os.MkdirTemp(path, prefix)
 		if err != nil {
@@ -138,19 +145,19 @@ func removeEach(path string) error {
 
 // sweep removes scratch directories which nobody uses. Whatever goes wrong,
 // the next run tries again.
-func sweep(dir *os.File, parent, prefix string) {
+func sweep(dir *os.File, parent, prefix string, remove remover) {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, prefix) {
-			sweepOne(dir, parent, name)
+			sweepOne(dir, parent, name, remove)
 		}
 	}
 }
 
-func sweepOne(dir *os.File, parent, name string) {
+func sweepOne(dir *os.File, parent, name string, remove remover) {
 	f, err := os.OpenFile(parent+"/"+name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return
@@ -166,7 +173,7 @@ func sweepOne(dir *os.File, parent, name string) {
 	// The lock is on what was opened; the name may be another's by now.
 	var now syscall.Stat_t
 	if syscall.Lstat(parent+"/"+name, &now) == nil && now.Ino == st.Ino && now.Dev == st.Dev {
-		_ = removeAll(f, dir, name)
+		_ = remove(f, dir, name)
 	}
 }
 

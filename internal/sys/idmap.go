@@ -33,31 +33,3 @@ func NewUserNamespace(uids, gids []syscall.SysProcIDMap) (_ *os.File, err error)
 	}()
 	return os.Open(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid))
 }
-
-// CopyMount returns a detached copy of the mount that the directory fd is on, which begins
-// there (Linux 5.2). It has nothing of what is mounted inside.
-func CopyMount(fd int) (int, error) {
-	tree, err := unix.OpenTree(fd, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return -1, asErrno(err)
-	}
-	return tree, nil
-}
-
-// MapIDs makes a detached mount show owners as the user namespace maps them (Linux 5.12).
-func MapIDs(tree, userNamespace int) error {
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userNamespace)}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		return asErrno(err)
-	}
-	return nil
-}
-
-// Attach mounts a detached copy of a mount at point.
-func Attach(tree int, point string) error {
-	err := unix.MoveMount(tree, "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH)
-	if err != nil {
-		return asErrno(err)
-	}
-	return nil
-}

@@ -19,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/overlaydiff/overlaydiff/internal/mounting"
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
@@ -94,7 +95,7 @@ func targetOf(mounts []mount.Mount) (target, error) {
 // unpackMounted unpacks into an overlay that is mounted meanwhile, where nobody
 // sees it and a kill ends it.
 func unpackMounted(ctx context.Context, tar io.Reader, o mountutil.Options, sync bool) (err error) {
-	namespace := mountutil.InOwnNamespace("mount the snapshot", func() error {
+	namespace := mounting.InOwnNamespace("mount the snapshot", func() error {
 		var m *mountutil.Mounted
 		if m, err = mountutil.Mount(ctx, o); err != nil {
 			err = declineUnsupported(err)

@@ -1,6 +1,4 @@
-//go:build linux
-
-package mountutil
+package mounting
 
 import (
 	"runtime"
@@ -20,16 +18,16 @@ import (
 // The error is that of work, or matches [diff.ErrUnsupported] if there can be no
 // such namespace; then work was not called.
 func InOwnNamespace(op string, work func() error) error {
-	return onOwnThread(func() error {
-		if err := ownNamespace(); err != nil {
-			return mountError(op, err)
+	return OnOwnThread(func() error {
+		if err := OwnNamespace(); err != nil {
+			return Error(op, err)
 		}
 		return work()
 	})
 }
 
-// ownNamespace gives the calling thread a copy of its mount namespace.
-func ownNamespace() error {
+// OwnNamespace gives the calling thread a copy of its mount namespace.
+func OwnNamespace() error {
 	err := unix.Unshare(unix.CLONE_NEWNS)
 	if err == nil {
 		// Slaves: nothing spreads from here, but what others unmount goes here,
@@ -39,8 +37,8 @@ func ownNamespace() error {
 	return err
 }
 
-// onOwnThread calls work on a thread that ends afterwards, whatever work did to it.
-func onOwnThread(work func() error) error {
+// OnOwnThread calls work on a thread that ends afterwards, whatever work did to it.
+func OnOwnThread(work func() error) error {
 	done := make(chan error)
 	go func() {
 		// Not unlocked: so the runtime ends the thread with the goroutine.
@@ -49,7 +47,7 @@ func onOwnThread(work func() error) error {
 			// The main thread can't end, and /proc/PID shows its namespace: while
 			// this goroutine holds it, another one gets another thread.
 			defer runtime.UnlockOSThread()
-			done <- onOwnThread(work)
+			done <- OnOwnThread(work)
 			return
 		}
 		done <- work()
