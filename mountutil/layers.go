@@ -59,8 +59,8 @@ func (r *resolver) lowers() error {
 // exchanged notes as doubtful the lower layers that may have each other's place since the
 // overlay was mounted. Container engines have a directory for each layer. If that one is
 // renamed, its ctime changes, but not its mtime, nor any time of the layer inside. (Engines
-// also create mount points there, which changes both.) A directory that holds all layers, or
-// the only one that was renamed, exchanges none.
+// also create mount points there, which changes both.) A directory that holds all layers
+// exchanges none.
 func (r *resolver) exchanged(parents []sys.Identity) {
 	if r.mounted == nil {
 		return
@@ -72,7 +72,7 @@ func (r *resolver) exchanged(parents []sys.Identity) {
 			distinct[parent.Ino] = true
 		}
 	}
-	if len(distinct) < 2 {
+	if len(distinct)+len(r.doubtful) < 2 { // there is no other layer to exchange it with
 		return
 	}
 	for _, i := range renamed {
