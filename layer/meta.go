@@ -190,14 +190,13 @@ func (a *applier) wants(name string) bool {
 // stored returns the name under which the tree has an attribute that programs are
 // to see as name.
 func (a *applier) stored(name string) (string, error) {
-	rest, mark := strings.CutPrefix(name, a.marks.Prefix)
 	switch {
-	case !mark || a.opts.Form == Plain && (a.onto || a.opts.KeepMarks):
+	case a.marks.Stored(name) == name || a.opts.Form == Plain && (a.onto || a.opts.KeepMarks):
 		return name, nil
 	case a.opts.Form == Plain:
 		return "", fmt.Errorf("extended attribute %s is a mark of overlayfs, which would mean something if this tree became a layer: apply in overlay form, or without such attributes", quote(name))
 	}
-	return a.marks.Prefix + "overlay." + rest, nil
+	return a.marks.Stored(name), nil
 }
 
 // setFD sets the metadata of an open file but its times. Owner first: changing it

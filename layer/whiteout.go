@@ -2,6 +2,7 @@ package layer
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -96,7 +97,7 @@ func (a *applier) markRemoved(p place) error {
 	p.d.changed = true
 	a.ours.add(p.d.id, p.name)
 	if a.opts.Whiteouts != XattrWhiteout && a.out.WhiteoutsAs != XattrWhiteout {
-		err := sys.MknodAt(p.d.fd, p.name, sys.Char, 0)
+		err := whiteout.MakeDevice(p.d.fd, p.name)
 		if err == nil {
 			a.out.WhiteoutsAs = DeviceWhiteout
 		}
@@ -105,17 +106,7 @@ func (a *applier) markRemoved(p place) error {
 		}
 	}
 	a.out.WhiteoutsAs = XattrWhiteout
-	fd, err := sys.CreateAt(p.d.fd, p.name)
-	if err != nil {
-		return p.error("open", err)
-	}
-	defer sys.Close(fd)
-	mark := meta{xattrs: []attribute{{a.marks.Whiteout, []byte("y")}}}
-	announce := meta{xattrs: []attribute{{a.marks.Opaque, []byte("x")}}}
-	if err := mark.setXattrs(fd, "", p.path); err != nil || string(value) == "x" {
-		return err
-	}
-	return announce.setXattrs(p.d.fd, "", p.d.path)
+	return markError(p.path, a.marks.MakeFile(p.d.fd, p.name))
 }
 
 // markOpaque hides what lower layers have in a directory, and removes the whiteouts in
@@ -142,6 +133,13 @@ func (a *applier) markOpaque(d *dir) error {
 	if err = errors.Join(err, list); err != nil {
 		return pathError("remove whiteouts", d.path, err)
 	}
-	mark := meta{xattrs: []attribute{{a.marks.Opaque, []byte("y")}}}
-	return mark.setXattrs(d.fd, "", d.path)
+	return markError(d.path, a.marks.MakeOpaque(d.fd))
+}
+
+// markError adds what helps.
+func markError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return pathError("mark", path, fmt.Errorf("%w%s", err, xattrRemedy(err)))
 }
