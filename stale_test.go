@@ -85,6 +85,7 @@ type stale struct {
 	parents             []string // directories that hold one layer each
 	visible             bool     // the mount shows something of each layer
 	fresh               bool     // nothing is stale, so there is an answer
+	adrift              bool     // no name says in which directory the others are
 	asked, answered     int
 	unproven, undecided int
 }
@@ -136,7 +137,7 @@ func (c *stale) run() {
 	for range spoiled {
 		c.spoil()
 	}
-	c.fresh = spoiled == 0
+	c.fresh = spoiled == 0 && (!c.adrift || tellsHandles(c.merged)) // before Linux 6.6 nothing else tells where they are
 	if !before {
 		pid = c.process()
 	}
@@ -318,6 +319,7 @@ func (c *stale) mount() {
 		}
 		if c.rng.IntN(2) == 0 {
 			upper, work = filepath.Base(upper), filepath.Base(work)
+			c.adrift = true
 		}
 	}
 	options := testenvOptions(lowers, upper, work, c.options)
