@@ -55,21 +55,21 @@ random: ## compare engines and reference on CASES=2500 random overlays a file sy
 
 torture: ## torture tests, fuzzing and static checks for BUDGET=30m, and docs/reliability.md; RUN=regexp, FUZZ_TIME=1h for a part; root
 	testenv/install.sh
-	go run ./testenv/torture/campaign -budget $(BUDGET) -run '$(value RUN)' $(if $(FUZZ_TIME),-fuzztime $(FUZZ_TIME)) -document docs/reliability.md
+	go run ./cmd/overlaydiff/internal/torture/campaign -budget $(BUDGET) -run '$(value RUN)' $(if $(FUZZ_TIME),-fuzztime $(FUZZ_TIME)) -document docs/reliability.md
 
 # Both measure beside the peers, whose code is fetched first.
 bench: ## measure beside the peers, on generated trees: minutes; root
-	cd bench/peers && go test -timeout 1h -run '^$$' -bench . -benchtime 300ms .
+	cd bench/peers && GOWORK=off go test -timeout 1h -run '^$$' -bench . -benchtime 300ms .
 
 bench-full: ## all scenarios, COUNT=5 times, and docs/benchmarks.md of them: hours; BENCH=regexp PART=name for a part; root
 	bench/real-image.sh large
 	mkdir -p bench/out
-	cd bench/peers && OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(value BENCH)' -benchtime 300ms -count $(COUNT) . >../out/$(PART).txt \
+	cd bench/peers && GOWORK=off OVERLAYDIFF_BENCH=full go test -timeout 24h -run '^$$' -bench '$(value BENCH)' -benchtime 300ms -count $(COUNT) . >../out/$(PART).txt \
 	  || { tail -n 20 ../out/$(PART).txt; exit 1; }
 	$(MAKE) bench-report
 
 bench-report: ## write docs/benchmarks.md and bench/out/benchmarks.html of what bench-full measured, of all parts
-	cd bench/report && go run . -o ../../docs -page ../out/benchmarks.html ../out/*.txt
+	cd bench/report && GOWORK=off go run . -o ../../docs -page ../out/benchmarks.html ../out/*.txt
 
 bench-compare: ## how fast the work tree is beside BASE=rev, as ratios; root
 	bench/compare.sh "$(BASE)"
@@ -79,8 +79,8 @@ bench-test: ## test the benchmarks' own modules; root
 
 # Both are compiled at their first use, golangci-lint for minutes.
 lint: ## run golangci-lint
-	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./...
-	cd release && go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./... ./cmd/overlaydiff/...
+	cd release && GOWORK=off go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run
 
 lint-workflows: ## check the workflows for GitHub
 	go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)
@@ -92,7 +92,7 @@ dist: ## build a release of HEAD in dist/release: archives, .deb, .rpm, image, c
 	release/dist.sh $(ARCH)
 
 dist-check: ## install and run what dist built, other architectures under qemu-user; root
-	cd release && go test .
+	cd release && GOWORK=off go test .
 	release/check.sh
 
 dist-reproducible: ## build a release twice, and compare the bytes; ARCH="amd64" for a part

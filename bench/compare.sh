@@ -42,7 +42,7 @@ for i in $(seq "$rounds"); do
 done
 
 # Of benchstat's table: the name, how the two differ, and how sure that is.
-(cd bench/report && go tool benchstat -format csv "old=$dir/old.txt" "new=$dir/new.txt") 2>/dev/null |
+(cd bench/report && GOWORK=off go tool benchstat -format csv "old=$dir/old.txt" "new=$dir/new.txt") 2>/dev/null |
   awk -F, '
     /vs base/ { head = sprintf("%s%-10s %-14s %s", n ? "\n" : "", $2, "new/old", "benchmark"); next }
     NF >= 7 && $2 + 0 > 0 && $4 + 0 > 0 {

@@ -18,4 +18,5 @@ if [ "${1-}" = large ]; then
   export OVERLAYDIFF_LARGE=$image/lower:$image/large/upper OVERLAYDIFF_SHOTS=$PWD/docs
 fi
 cd integration/browser
+export GOWORK=off
 go test -count 1 -v -timeout 10m .

@@ -64,7 +64,7 @@ edit_slow() { # takes long to compress and to compare
 build() {
   build_containerd2
   build_plugin
-  CGO_ENABLED=0 go -C integration/containerd build -trimpath -o "$work/commit" ./commit
+  CGO_ENABLED=0 GOWORK=off go -C integration/containerd build -trimpath -o "$work/commit" ./commit
 }
 
 # end PID: ends a daemon and waits for it.

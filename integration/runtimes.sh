@@ -23,7 +23,7 @@ install() {
 build_containerd2() {
   local version
   [ ! -x "$containerd2/containerd" ] || return 0
-  version=$(go -C integration/containerd list -m -f '{{.Version}}' github.com/containerd/containerd/v2)
+  version=$(GOWORK=off go -C integration/containerd list -m -f '{{.Version}}' github.com/containerd/containerd/v2)
   # Without the parts that take long to build and that nothing here asks for.
   GOBIN=$containerd2 CGO_ENABLED=0 go install -tags no_cri,no_btrfs,no_zfs,no_devmapper \
     github.com/containerd/containerd/v2/cmd/{containerd,ctr,containerd-shim-runc-v2}@"$version"
@@ -184,7 +184,7 @@ start_containerd() {
 # build_plugin builds overlaydiff-differ; start_plugin SOCKET starts it at $plugin, for the
 # containerd at SOCKET, and sets $server.
 plugin=$node/run/differ.sock
-build_plugin() { CGO_ENABLED=0 go -C integration/containerd build -trimpath -o "$work/overlaydiff-differ" ./cmd/overlaydiff-differ; }
+build_plugin() { CGO_ENABLED=0 GOWORK=off go -C integration/containerd build -trimpath -o "$work/overlaydiff-differ" ./cmd/overlaydiff-differ; }
 start_plugin() {
   mkdir -p "$node/run"
   daemon "$work/differ.log" "$plugin" "$work/overlaydiff-differ" -address "$plugin" -containerd "$1" -root "$node/var/lib/overlaydiff"

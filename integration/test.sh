@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
+export GOWORK=off # go.work has the library and the command alone
 [ "$(id -u)" != 0 ] || export OVERLAYDIFF_REQUIRE=1
 # With cgo, containers/storage is built with libraries of file systems. go test -race
 # needs it, and takes the test of a store away.
@@ -33,7 +34,7 @@ if [ "${1-}" = -kernels ]; then
   tools=$(mktemp -d)
   trap 'rm -rf "$tools"' EXIT
   vmrun=$tools/vmrun
-  (cd .. && go build -o "$vmrun" ./testenv/vm/vmrun)
+  (cd .. && GOWORK= go build -o "$vmrun" ./testenv/vm/vmrun)
   failed=
   for kernel in $kernels; do
     for module in "${modules[@]}"; do

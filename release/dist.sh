@@ -88,7 +88,7 @@ for arch; do
   rm -r "$tmp/archive"
 done
 
-(cd release && go build -o "$tmp/release" .) # not go run: it leaves the program behind when it is ended
+(cd release && GOWORK=off go build -o "$tmp/release" .) # not go run: it leaves the program behind when it is ended
 "$tmp/release" -stage "$stage" -out "$out" -version "$version" -architectures "$*"
 archive "$out/overlaydiff-$version-image.tar" "$stage/image"
 cd "$out"

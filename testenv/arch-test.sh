@@ -21,7 +21,7 @@ done
 [ ${#archs[@]} -gt 0 ] || archs=(arm64 riscv64 ppc64le s390x)
 # A package, and after = which of its tests to run: all, unless most are about processes, mounts
 # or races, and take hours in an emulator.
-[ ${#packages[@]} -gt 0 ] || packages=(./internal/sys ./internal/idmap ./diff ./whiteout ./stores=^Fuzz '.=^TestExport_SameEverywhere$'
+[ ${#packages[@]} -gt 0 ] || packages=(./internal/sys ./internal/idmap ./diff ./whiteout ./cmd/overlaydiff/stores=^Fuzz '.=^TestExport_SameEverywhere$'
   './layer=^Fuzz|^TestApply_(Types|GNUTar)$|^TestCompression_RoundTrip$' './mountutil=^Fuzz')
 [ "$(id -u)" = 0 ] || { echo "arch-test.sh: the tests need root" >&2; exit 1; }
 

@@ -18,7 +18,7 @@ if [ "${1-}" = -list ]; then
   echo "${all[*]}"
   exit
 fi
-packages=(./...)
+packages=(./... ./cmd/overlaydiff/...)
 if [ "${1-}" = -library ]; then
   packages=(. ./diff/... ./features ./internal/fswalk ./internal/idmap ./internal/inode ./internal/paths ./internal/sys ./internal/views ./internal/witness ./layer ./mountutil ./naive ./native ./whiteout)
   shift

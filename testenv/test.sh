@@ -21,6 +21,9 @@ else
   echo "test.sh: not root: tests that mount file systems are skipped" >&2
 fi
 
+# The two modules of go.work: the library and the command.
+all=(./... ./cmd/overlaydiff/...)
+
 formatted() {
   local files
   files=$(gofmt -l .) || return
@@ -30,7 +33,7 @@ formatted() {
 # The version is pinned there: the answer depends on the commit, not on the day. So
 # govulncheck is not here, but in make torture.
 static() {
-  go run ./testenv/torture/campaign -run '^staticcheck$' -dir dist/staticcheck
+  go run ./cmd/overlaydiff/internal/torture/campaign -run '^staticcheck$' -dir dist/staticcheck
 }
 
 # 32 bits, and the other byte order. With a cold cache each architecture takes minutes, so
@@ -46,18 +49,18 @@ benchmarks() {
 
 # -count 1: what they find depends on the kernel, which the test cache does not know.
 tests() {
-  go test -count 1 -timeout 30m ./...
+  go test -count 1 -timeout 30m "${all[@]}"
 }
 
 # With the race detector on one file system: goroutines do not depend on it, and it makes
 # everything five times as slow.
 races() {
-  OVERLAYDIFF_FS=tmpfs go test -race -count 1 -timeout 30m ./...
+  OVERLAYDIFF_FS=tmpfs go test -race -count 1 -timeout 30m "${all[@]}"
 }
 
 # Three targets a processor at the same time, or it would be most of what CI takes.
 fuzz() {
-  go run ./testenv/torture/campaign -run ^Fuzz -fuzztime "$FUZZ_TIME" -jobs $((3 * $(nproc))) -dir dist/fuzz
+  go run ./cmd/overlaydiff/internal/torture/campaign -run ^Fuzz -fuzztime "$FUZZ_TIME" -jobs $((3 * $(nproc))) -dir dist/fuzz
 }
 
 # QEMU and its kernels, which nothing else needs; without a network it fails.
@@ -67,7 +70,7 @@ kernels() {
 
 # named runs the tests that the arguments name.
 named() {
-  local arg packages=(./...)
+  local arg packages=("${all[@]}")
   for arg; do
     case $arg in .|./*) packages=() ;; esac
   done
@@ -76,7 +79,7 @@ named() {
 
 # Each step with the minutes that it takes on two processors, from nothing.
 steps=(formatted:0 vet:1 static:1 architectures:2 benchmarks:1 tests:8 races:8)
-vet() { go vet ./...; }
+vet() { go vet "${all[@]}"; }
 [ "${OVERLAYDIFF_KERNELS-}" != none ] || OVERLAYDIFF_KERNELS=
 if [ $# -gt 0 ]; then
   steps=(formatted:0 vet:1 named:5)

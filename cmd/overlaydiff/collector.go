@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/overlaydiff/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
 )
 
 // collector measures all containers when it is asked, and remembers the answer.

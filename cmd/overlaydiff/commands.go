@@ -14,8 +14,8 @@ import (
 
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 

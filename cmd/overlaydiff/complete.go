@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
 )
 
 // complete sets what a shell proposes where a STACK is named, and after flags.

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/freeze"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/mountutil"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // message returns the text of err, and with the remedy the flag or the command for it: the

@@ -7,10 +7,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/layer"
 	"github.com/overlaydiff/overlaydiff/mountutil"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 func TestMessage(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 func layersCommand() *cobra.Command {

@@ -18,9 +18,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
-	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 )
 

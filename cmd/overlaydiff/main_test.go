@@ -15,9 +15,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/features"
-	"github.com/overlaydiff/overlaydiff/internal/freeze"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 

@@ -14,9 +14,9 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 func measured(owner uint32, id, name string, size int64) node.Measured {

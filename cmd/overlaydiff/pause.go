@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
-	"github.com/overlaydiff/overlaydiff/internal/freeze"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/freeze"
 )
 
 // pausing is the container that is frozen while a command reads it.

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // orders are what --sort takes: numbers with the largest first, words in their order.

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // grouping is what --by takes.

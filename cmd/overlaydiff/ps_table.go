@@ -10,9 +10,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // row is a container as ps shows it, and what a template of --format has.

@@ -4,8 +4,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
 )
 
 // printTop lists what is biggest in one upper directory.

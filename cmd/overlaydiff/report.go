@@ -12,8 +12,8 @@ import (
 
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/report"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/internal/wholefile"
 )
 

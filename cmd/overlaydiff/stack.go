@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/node"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/node"
 	"github.com/overlaydiff/overlaydiff/mountutil"
-	"github.com/overlaydiff/overlaydiff/stores"
 )
 
 // stackFlags are the flags that name what is to be compared, and how.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/overlaydiff/overlaydiff"
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 )
 
 // printSurvey reads all changes and shows them as show does.

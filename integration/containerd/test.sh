@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
+export GOWORK=off # go.work has the library and the command alone
 [ "$(id -u)" != 0 ] || export OVERLAYDIFF_REQUIRE=1
 
 files=$(gofmt -l .)

@@ -4,7 +4,7 @@ go 1.26.8
 
 require (
 	github.com/google/go-cmp v0.7.0
-	github.com/overlaydiff/overlaydiff v0.0.0
+	github.com/overlaydiff/overlaydiff v0.1.0
 	github.com/sirupsen/logrus v1.10.2
 	go.podman.io/storage v1.65.0
 )
@@ -29,16 +29,18 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 	github.com/opencontainers/runtime-spec v1.3.0 // indirect
 	github.com/opencontainers/selinux v1.15.1 // indirect
+	github.com/overlaydiff/overlaydiff/cmd/overlaydiff v0.0.0
 	github.com/pkg/xattr v0.4.12 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
 	github.com/tchap/go-patricia/v2 v2.3.3 // indirect
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/varlink/go v0.4.1-0.20261015173642-c935be0c53f7 // indirect
 	github.com/vbatts/tar-split v0.12.3 // indirect
-	go.uber.org/goleak v1.3.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 )
 
 replace github.com/overlaydiff/overlaydiff => ../..
+
+replace github.com/overlaydiff/overlaydiff/cmd/overlaydiff => ../../cmd/overlaydiff

@@ -23,9 +23,9 @@ import (
 	"go.podman.io/storage/types"
 
 	"github.com/overlaydiff/overlaydiff"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/diff"
 	"github.com/overlaydiff/overlaydiff/layer"
-	"github.com/overlaydiff/overlaydiff/stores"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
 

@@ -32,7 +32,6 @@ floor ground
 	internal/sys:      syscall golang.org/x/sys/unix
 	internal/fswalk:   syscall internal/sys
 	internal/idmap:    syscall diff
-	internal/freeze:   syscall diff internal/sys
 	internal/inode:    syscall diff internal/sys internal/fswalk internal/idmap internal/kernel
 	internal/mounting: diff internal/sys golang.org/x/sys/unix
 	internal/kernel:   syscall internal/mounting internal/sys
@@ -57,32 +56,37 @@ floor engines and their peers
 	layer:             syscall diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
 	                   github.com/opencontainers/image-spec/...
-	stores:            syscall diff internal/freeze internal/paths internal/sys mountutil
 
 floor facade
 	.:                 syscall diff internal/sys internal/fswalk internal/inode internal/kernel internal/scratch internal/wholefile whiteout mountutil
 	                   features native naive layer
 
 floor on the facade
-	internal/node:     syscall . diff mountutil native stores
 	integration/graph: . diff layer
-	internal/survey:   . diff
 
 floor beside the command
 	cmd/overlaydiff/internal/human:
+	cmd/overlaydiff/internal/freeze: syscall diff internal/sys
+	cmd/overlaydiff/internal/survey: . diff
+
+floor runtimes
+	cmd/overlaydiff/stores: syscall diff cmd/overlaydiff/internal/freeze internal/paths internal/sys mountutil
+
+floor this machine
+	cmd/overlaydiff/internal/node: syscall . diff mountutil native cmd/overlaydiff/stores
 
 floor screens and pages
-	cmd/overlaydiff/internal/report: diff internal/survey cmd/overlaydiff/internal/human
-	cmd/overlaydiff/internal/explore: diff internal/survey internal/wholefile cmd/overlaydiff/internal/human
+	cmd/overlaydiff/internal/report: diff cmd/overlaydiff/internal/survey cmd/overlaydiff/internal/human
+	cmd/overlaydiff/internal/explore: diff cmd/overlaydiff/internal/survey internal/wholefile cmd/overlaydiff/internal/human
 	                   github.com/gdamore/tcell/v2 github.com/rivo/uniseg github.com/aymanbagabas/go-udiff
 
 floor top
-	cmd/overlaydiff:   syscall . diff features internal/freeze internal/node internal/paths internal/scratch layer mountutil stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
+	cmd/overlaydiff:   syscall . diff features cmd/overlaydiff/internal/freeze cmd/overlaydiff/internal/node internal/paths internal/scratch layer mountutil cmd/overlaydiff/stores cmd/overlaydiff/internal/human cmd/overlaydiff/internal/explore cmd/overlaydiff/internal/report cmd/overlaydiff/internal/survey internal/wholefile github.com/gdamore/tcell/v2 github.com/prometheus/client_model/go github.com/prometheus/common/expfmt github.com/prometheus/exporter-toolkit/web github.com/spf13/cobra/... github.com/spf13/pflag golang.org/x/term
 	                   github.com/opencontainers/go-digest
 	bench:             syscall . diff
 
 floor tests
-	testenv:           syscall internal/mounting internal/sys github.com/pkg/xattr go.uber.org/goleak
+	testenv:           syscall internal/mounting internal/sys github.com/pkg/xattr
 	testenv/refdiff:   syscall github.com/pkg/xattr
 	testenv/oddtar:
 	testenv/rawgen:    syscall internal/sys testenv github.com/pkg/xattr
@@ -91,8 +95,8 @@ floor tests
 	testenv/vm/guestinit: syscall testenv/vm golang.org/x/sys/unix
 	testenv/vm/matrix: syscall testenv testenv/vm
 	testenv/vm/vmrun:  syscall testenv/vm
-	testenv/torture:
-	testenv/torture/campaign: syscall testenv/torture
+	cmd/overlaydiff/internal/torture:
+	cmd/overlaydiff/internal/torture/campaign: syscall cmd/overlaydiff/internal/torture
 	diff/difftest:     syscall diff testenv testenv/rawgen testenv/rawref testenv/refdiff github.com/google/go-cmp/...
 	integration/graph/drivertest: syscall . diff layer integration/graph diff/difftest testenv testenv/refdiff github.com/google/go-cmp/...
 `
@@ -101,7 +105,7 @@ floor tests
 // floor and of those below.
 var inTests = []string{
 	"testenv", "testenv/oddtar", "testenv/rawgen", "testenv/refdiff", "testenv/vm", "diff/difftest", "integration/graph/drivertest",
-	"github.com/google/go-cmp/...", "github.com/pkg/xattr", "go.uber.org/goleak",
+	"github.com/google/go-cmp/...", "github.com/pkg/xattr",
 	"github.com/rogpeppe/go-internal/...",
 	"go.etcd.io/bbolt",
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint", "github.com/prometheus/common/model",
@@ -139,7 +143,7 @@ func TestImports(t *testing.T) {
 func list(t *testing.T) []goPackage {
 	t.Helper()
 	var pkgs []goPackage
-	for dec := json.NewDecoder(bytes.NewReader(goList(t, "-json=ImportPath,Imports,TestImports,XTestImports", "./..."))); ; {
+	for dec := json.NewDecoder(bytes.NewReader(goList(t, "-json=ImportPath,Imports,TestImports,XTestImports", "./...", "./cmd/overlaydiff/..."))); ; {
 		var p goPackage
 		err := dec.Decode(&p)
 		if errors.Is(err, io.EOF) {

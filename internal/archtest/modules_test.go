@@ -42,7 +42,7 @@ func TestModules(t *testing.T) {
 	if d := cmp.Diff(modules, modulesOf(t, library...)); d != "" {
 		t.Errorf("modules that the library depends on (-want +got):\n%s", d)
 	}
-	all := modulesOf(t, "./...")
+	all := modulesOf(t, "./...", "./cmd/overlaydiff/...")
 	if len(all) <= len(modules) {
 		t.Errorf("the command and the tests' packages depend on no other modules than the library: %q", all)
 	}

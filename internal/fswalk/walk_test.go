@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/overlaydiff/overlaydiff/testenv"
 )
 
 // synthetic expands a tree in which node n has fan children down to depth.
@@ -33,7 +33,7 @@ func synthetic(fan, depth int, slow time.Duration) Expand[string, string] {
 }
 
 func TestOrderedIsTheSameForAnyNumberOfWorkers(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	noLeaks(t)
 	var want []string
 	for workers := range 9 {
 		var got []string
@@ -56,7 +56,7 @@ func TestOrderedIsTheSameForAnyNumberOfWorkers(t *testing.T) {
 }
 
 func TestOrderedBreakStopsWorkers(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	noLeaks(t)
 	for stop := range 40 {
 		n := 0
 		for range Ordered(t.Context(), 4, "", synthetic(6, 4, time.Microsecond)) {
@@ -68,7 +68,7 @@ func TestOrderedBreakStopsWorkers(t *testing.T) {
 }
 
 func TestOrderedErrorComesLastAndInItsPlace(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	noLeaks(t)
 	boom := errors.New("boom")
 	expand := func(ctx context.Context, node string, items *Items[string, string]) error {
 		if node == "/2/1" {
@@ -92,7 +92,7 @@ func TestOrderedErrorComesLastAndInItsPlace(t *testing.T) {
 }
 
 func TestOrderedCancelled(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	noLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var failed error
@@ -109,7 +109,7 @@ func TestOrderedCancelled(t *testing.T) {
 }
 
 func TestOrderedPanicReachesTheRangingGoroutine(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	noLeaks(t)
 	defer func() {
 		if p := fmt.Sprint(recover()); !strings.Contains(p, "on purpose") {
 			t.Errorf("recovered %q", p)
@@ -127,7 +127,7 @@ func TestOrderedPanicReachesTheRangingGoroutine(t *testing.T) {
 
 // Memory is bounded: a slow consumer holds the workers back.
 func TestOrderedWaitsForTheConsumer(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	noLeaks(t)
 	const workers, fan = 3, 2*ahead + 1000
 	var count atomic.Int64
 	expand := func(_ context.Context, node string, items *Items[string, string]) error {
@@ -182,4 +182,14 @@ func TestOrdered_LetsGo(t *testing.T) {
 	if held := int64(most.HeapAlloc) - int64(before); held > nodes*values*size/10 {
 		t.Errorf("%d bytes are held of %d that were yielded", held, nodes*values*size)
 	}
+}
+
+// noLeaks has the test fail if it leaves goroutines.
+func noLeaks(t *testing.T) {
+	inv := testenv.TakeInventory()
+	t.Cleanup(func() {
+		if err := inv.Leaks(); err != nil {
+			t.Error(err)
+		}
+	})
 }

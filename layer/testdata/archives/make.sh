@@ -98,7 +98,7 @@ buildah $store rm "$container" >/dev/null
 layer_of buildah buildah.tar
 
 # Indexed for lazy reading, by their Go modules
-(cd "$here/../../../bench/peers" && CGO_ENABLED=0 go build -o "$work/chunked" ./chunked)
+(cd "$here/../../../bench/peers" && CGO_ENABLED=0 GOWORK=off go build -o "$work/chunked" ./chunked)
 names plain >/dev/null
 tar --format=posix --numeric-owner --sort=name -C plain -cf - file dir setuid | tee >(./chunked estargz >estargz.tar.gz) | ./chunked zstd:chunked >zstd-chunked.tar.zst
 sleep 1

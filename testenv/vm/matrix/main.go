@@ -23,7 +23,7 @@ import (
 // fewest is how many kernels make a matrix, unless fewer were asked for.
 const fewest = 3
 
-const allPackages = "./..."
+const allPackages = "./... ./cmd/overlaydiff/..."
 
 type options struct {
 	kernels, run, packages string

@@ -32,7 +32,7 @@ const module = "github.com/overlaydiff/overlaydiff"
 
 // leftOut are packages whose tests say nothing about a kernel, or need the go
 // command.
-var leftOut = []string{"bench", "cmd/overlaydiff/internal/explore", "cmd/overlaydiff/internal/human", "diff", "internal/archtest", "testenv/torture/campaign", "testenv/vm", "testenv/vm/matrix", "testenv/vm/vmrun"}
+var leftOut = []string{"bench", "cmd/overlaydiff/internal/explore", "cmd/overlaydiff/internal/human", "diff", "internal/archtest", "cmd/overlaydiff/internal/torture/campaign", "testenv/vm", "testenv/vm/matrix", "testenv/vm/vmrun"}
 
 // leftOutTests are tests that need the sources, or ask no kernel, or run what
 // others of ours run as well, or that on more file systems than tell kernels
@@ -52,18 +52,18 @@ var leftOutTests = map[string]string{
 	"internal/fswalk":   "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long
 	"layer": "^TestApply_(Again|Canceled|Deep)$|^TestCompression_RoundTrip$" + // asks no kernel
 		"|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$",
-	"naive":   "^TestConformance_LiveMount$/^(ext4|xfs)$",
-	"native":  "^TestUsage_Allocations$",
-	"stores":  "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
-	"testenv": "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
-	"testenv/torture": "^Test(Cancellation|Kills|Limits|Privilege|Races|Serve|Soak|Swaps)" + // long, and not about kernels; bad disks are only there
+	"naive":                  "^TestConformance_LiveMount$/^(ext4|xfs)$",
+	"native":                 "^TestUsage_Allocations$",
+	"cmd/overlaydiff/stores": "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
+	"testenv":                "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
+	"cmd/overlaydiff/internal/torture": "^Test(Cancellation|Kills|Limits|Privilege|Races|Serve|Soak|Swaps)" + // long, and not about kernels; bad disks are only there
 		"|^TestFaults$|^TestFaults_(BadDisk|FullDisk|Remote)$",
 }
 
 // sliced are the packages of a slice: those that ask kernels most. What it leaves
 // out of them beside leftOutTests takes long, and is about processes.
 var (
-	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil", "testenv/torture"}
+	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil", "cmd/overlaydiff/internal/torture"}
 	leftOutMore = map[string]string{
 		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$|^TestPause_(Killed|Torn)$",
 	}

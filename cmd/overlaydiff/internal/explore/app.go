@@ -8,8 +8,8 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 )
 
 // Source is what is explored.

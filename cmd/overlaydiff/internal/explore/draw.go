@@ -8,8 +8,8 @@ import (
 	"github.com/rivo/uniseg"
 
 	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/human"
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 )
 
 // stylesOf returns how looks are drawn.

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 )
 
 // view is what of a tree is to be seen, and in which order. It knows no screen.

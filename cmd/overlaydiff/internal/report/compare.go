@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 )
 
 // comparison is what two overlays have in common, and where they differ most.

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/overlaydiff/overlaydiff/cmd/overlaydiff/internal/survey"
 	"github.com/overlaydiff/overlaydiff/diff"
-	"github.com/overlaydiff/overlaydiff/internal/survey"
 )
 
 // How much of a tree a page has at the most.
