@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Compression is how a layer's tar is packed.
@@ -32,15 +31,18 @@ func ParseCompression(s string) (Compression, error) {
 	return "", fmt.Errorf("unknown compression %q: want %s, %s or %s", s, None, Gzip, Zstd)
 }
 
+// mediaType is that of a layer that is not compressed (OCI image-spec, media-types.md).
+const mediaType = "application/vnd.oci.image.layer.v1.tar"
+
 // MediaType returns the OCI media type of a layer so compressed.
 func (c Compression) MediaType() string {
 	switch c {
 	case Gzip:
-		return imagespec.MediaTypeImageLayerGzip
+		return mediaType + "+gzip"
 	case Zstd:
-		return imagespec.MediaTypeImageLayerZstd
+		return mediaType + "+zstd"
 	default:
-		return imagespec.MediaTypeImageLayer
+		return mediaType
 	}
 }
 

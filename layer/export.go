@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/overlaydiff/overlaydiff/diff"
 )
@@ -51,9 +50,17 @@ type ExportOptions struct {
 // IDMap is a range of ids of a container and the host.
 type IDMap = diff.IDRange
 
+// Descriptor says what a blob is, as a descriptor of the OCI image-spec (descriptor.md) does, with
+// the same fields in JSON.
+type Descriptor struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // bytes
+}
+
 // Exported is what became of an export.
 type Exported struct {
-	Descriptor ocispec.Descriptor `json:"descriptor"` // of what was written
+	Descriptor Descriptor `json:"descriptor"` // of what was written
 	DiffID     digest.Digest      `json:"diff_id"`    // of the archive before compression
 	// Bytes is the length of the archive before compression.
 	Bytes   int64 `json:"bytes"`

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // output is where an archive goes: through compression to a writer, with a digest
@@ -96,7 +95,7 @@ func (o *output) close(whole bool) (err error) {
 // describe sets what is known of the archive when it is closed.
 func (o *output) describe(e *Exported) {
 	e.Bytes = o.bytes.Load()
-	e.Descriptor = ocispec.Descriptor{MediaType: o.compression.MediaType(), Size: o.compressed.n}
+	e.Descriptor = Descriptor{MediaType: o.compression.MediaType(), Size: o.compressed.n}
 	if o.diffID == nil {
 		return
 	}

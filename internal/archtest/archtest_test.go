@@ -55,7 +55,6 @@ floor engines and their peers
 	naive:             syscall diff internal/fswalk internal/inode internal/sys internal/views
 	layer:             syscall diff whiteout internal/idmap internal/paths internal/sys internal/scratch
 	                   github.com/klauspost/compress/... github.com/opencontainers/go-digest
-	                   github.com/opencontainers/image-spec/...
 
 floor facade
 	.:                 syscall diff internal/sys internal/fswalk internal/inode internal/kernel internal/scratch internal/wholefile whiteout mountutil

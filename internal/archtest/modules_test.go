@@ -14,7 +14,6 @@ var modules = []string{
 	"github.com/klauspost/compress",
 	"github.com/moby/sys/mountinfo",
 	"github.com/opencontainers/go-digest",
-	"github.com/opencontainers/image-spec",
 	module,
 	"golang.org/x/sys",
 }
