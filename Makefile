@@ -11,7 +11,7 @@ GOLANGCI_LINT = v2.15.0
 ACTIONLINT = v1.7.7
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm arch test-arch test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint lint-workflows apidiff dist dist-check dist-reproducible real-image clean
+.PHONY: help build install test test-vm arch test-arch test-browser test-integration test-integration-containerd kernels-doc random torture bench bench-full bench-report bench-compare bench-test lint lint-workflows apidiff dist dist-check dist-reproducible install-check tidy real-image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-27s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,12 @@ bench-compare: ## how fast the work tree is beside BASE=rev, as ratios; root
 
 bench-test: ## test the benchmarks' own modules; root
 	bench/peers/test.sh
+
+tidy: ## tidy go.mod and go.sum of the library and of the command
+	release/tidy.sh
+
+install-check: ## install the command and import the library as strangers do, as if the last commit had a tag
+	release/install-check.sh
 
 # Both are compiled at their first use, golangci-lint for minutes.
 lint: ## run golangci-lint
