@@ -6,11 +6,8 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
-	"github.com/spf13/pflag"
 
 	"github.com/overlaydiff/overlaydiff/internal/paths"
 	"github.com/overlaydiff/overlaydiff/internal/wholefile"
@@ -43,8 +40,6 @@ func manCommand() *cobra.Command {
 }
 
 func writeShare(root *cobra.Command, to string) error {
-	asMarkdown(root)
-	root.DisableAutoGenTag = true // no day in the text; the head has SOURCE_DATE_EPOCH, if that is set
 	files := map[string]func(io.Writer) error{
 		"bash-completion/completions/overlaydiff":    func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },
 		"zsh/site-functions/_overlaydiff":            root.GenZshCompletion,
@@ -65,44 +60,13 @@ func writeShare(root *cobra.Command, to string) error {
 
 // addPages adds the man pages of a command and of those below it.
 func addPages(cmd *cobra.Command, files map[string]func(io.Writer) error) {
-	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
-	files["man/man1/"+name+".1"] = func(w io.Writer) error {
-		return doc.GenMan(cmd, &doc.GenManHeader{Section: "1", Source: "overlaydiff", Manual: "overlaydiff"}, w)
+	files["man/man1/"+pageName(cmd)+".1"] = func(w io.Writer) error {
+		_, err := io.WriteString(w, manPage(cmd))
+		return err
 	}
 	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() && !sub.IsAdditionalHelpTopicCommand() {
+		if hasPage(sub) {
 			addPages(sub, files)
 		}
-	}
-}
-
-// plain keeps Markdown from seeing anything in a text.
-var plain = strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "<", `\<`, "`", "\\`")
-
-// asMarkdown makes the help of a command and of those below it what the library
-// takes it for: Markdown, where indented lines need four blanks to stay as they are,
-// and an empty line before.
-func asMarkdown(cmd *cobra.Command) {
-	var b strings.Builder
-	indented := false
-	for line := range strings.Lines(cmd.Long) {
-		was := indented
-		indented = strings.HasPrefix(line, "  ")
-		if indented && !was && b.Len() > 0 {
-			b.WriteString("\n")
-		}
-		if indented {
-			b.WriteString("    " + line)
-		} else {
-			b.WriteString(plain.Replace(line))
-		}
-	}
-	cmd.Long = b.String()
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		_, f.Usage = pflag.UnquoteUsage(f) // the name of the value stays as a word
-		f.Usage = plain.Replace(f.Usage)
-	})
-	for _, sub := range cmd.Commands() {
-		asMarkdown(sub)
 	}
 }

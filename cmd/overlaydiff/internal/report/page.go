@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -49,7 +50,7 @@ func Write(w io.Writer, made time.Time, overlays ...Overlay) error {
 	if len(overlays) == 2 {
 		p.Comparison = compare(overlays[0], overlays[1])
 	}
-	return document.Execute(w, p)
+	return document().Execute(w, p)
 }
 
 //go:embed page.html
@@ -61,24 +62,27 @@ var script string
 //go:embed page.css
 var style string
 
-var document = template.Must(template.New("page").Funcs(template.FuncMap{
-	"bytes": human.Bytes,
-	"exact": human.ExactBytes,
-	"count": func(n any) string {
-		switch n := n.(type) {
-		case int32:
-			return human.Count(int64(n))
-		case int64:
-			return human.Count(n)
-		case int:
-			return human.Count(int64(n))
-		}
-		return ""
-	},
-	"quote":  diff.QuotePath,
-	"text":   printable,
-	"letter": func(k diff.Kind) string { return string(k.Letter()) },
-}).Parse(html))
+// document is parsed when a page is written: no other command needs it.
+var document = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"bytes": human.Bytes,
+		"exact": human.ExactBytes,
+		"count": func(n any) string {
+			switch n := n.(type) {
+			case int32:
+				return human.Count(int64(n))
+			case int64:
+				return human.Count(n)
+			case int:
+				return human.Count(int64(n))
+			}
+			return ""
+		},
+		"quote":  diff.QuotePath,
+		"text":   printable,
+		"letter": func(k diff.Kind) string { return string(k.Letter()) },
+	}).Parse(html))
+})
 
 // printable replaces what could make a line of text look like another.
 func printable(v any) string {
