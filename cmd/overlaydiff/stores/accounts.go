@@ -68,6 +68,31 @@ func readAccounts(e eyes) (*accounts, error) {
 	a := &accounts{names: map[uint32]string{}, sub: map[uint32][]subRange{}}
 	passwd, err := e.readFile(filepath.Join(e.node, "etc/passwd"), maxObject)
 	ids := map[string]uint32{}
+	a.add(passwd, ids)
+	subuid, _ := e.readFile(filepath.Join(e.node, "etc/subuid"), maxObject)
+	if missing := a.missing(e, subuid, ids); len(missing) > 0 {
+		a.add(ask(e.node, missing), ids)
+	}
+	for line := range strings.Lines(string(subuid)) {
+		p := strings.Split(strings.TrimSpace(line), ":")
+		if len(p) != 3 {
+			continue
+		}
+		uid, ok := ids[p[0]]
+		if !ok {
+			uid, ok = parseUID(p[0])
+		}
+		first, errFirst := strconv.ParseUint(p[1], 10, 32)
+		count, errCount := strconv.ParseUint(p[2], 10, 32)
+		if ok && uid != 0 && first > 0 && errFirst == nil && errCount == nil {
+			a.sub[uid] = append(a.sub[uid], subRange{first, count})
+		}
+	}
+	return a, unlessMissing(err)
+}
+
+// add adds the users of lines of passwd(5), by their names to ids as well.
+func (a *accounts) add(passwd []byte, ids map[string]uint32) {
 	for line := range strings.Lines(string(passwd)) {
 		p := strings.Split(line, ":")
 		if len(p) != 7 {
@@ -87,23 +112,6 @@ func readAccounts(e eyes) (*accounts, error) {
 			a.homes = append(a.homes, h)
 		}
 	}
-	subuid, _ := e.readFile(filepath.Join(e.node, "etc/subuid"), maxObject)
-	for line := range strings.Lines(string(subuid)) {
-		p := strings.Split(strings.TrimSpace(line), ":")
-		if len(p) != 3 {
-			continue
-		}
-		uid, ok := ids[p[0]]
-		if !ok {
-			uid, ok = parseUID(p[0])
-		}
-		first, errFirst := strconv.ParseUint(p[1], 10, 32)
-		count, errCount := strconv.ParseUint(p[2], 10, 32)
-		if ok && uid != 0 && first > 0 && errFirst == nil && errCount == nil {
-			a.sub[uid] = append(a.sub[uid], subRange{first, count})
-		}
-	}
-	return a, unlessMissing(err)
 }
 
 func (a *accounts) hasHome(h home) bool {

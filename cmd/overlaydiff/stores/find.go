@@ -18,7 +18,8 @@ import (
 // mounted: those that the runtimes' configuration names (daemon.json of Docker
 // and iSulad, storage.conf, config.toml of containerd), else their defaults, also
 // those of k3s, RKE2, k0s and MicroK8s, and those of rootless Docker, nerdctl and
-// Podman in the home directories that /etc/passwd has. A store that does not
+// Podman in the home directories that /etc/passwd has, or name services for users with
+// subordinate ids and those who are logged in. A store that does not
 // exist is left out; one that has two names is found once.
 //
 // Looked at are daemon.json of Docker, also that of users, and of iSulad; config.toml of
