@@ -5,7 +5,6 @@ PREFIX ?= /usr/local
 COUNT ?= 5
 BENCH ?= .
 PART ?= full
-KERNELS ?= 5.10 6.1 6.12 6.18 latest
 BUDGET ?= 30m
 GOLANGCI_LINT = v2.15.0
 ACTIONLINT = v1.7.7
@@ -30,10 +29,10 @@ test-integration-containerd: ## test the containerd plugins, in a containerd 2 a
 	integration/containerd/test.sh
 	integration/containerd.sh
 
-test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines; RUN=regexp, SLICE=1 for a part
-	testenv/install.sh vm
+test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines, of ARCH=arm64; RUN=regexp, SLICE=1 for a part
+	testenv/install.sh vm$(ARCH:%=-%)
 	go build -o dist/matrix ./testenv/vm/matrix
-	dist/matrix -kernels '$(KERNELS)' $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)
+	dist/matrix $(if $(ARCH),-arch $(ARCH)) $(if $(KERNELS),-kernels '$(KERNELS)') $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)
 
 arch: ## build and vet for every architecture, or for ARCH="386 s390x"; compiles for minutes
 	testenv/arch.sh $(ARCH)

@@ -6,6 +6,7 @@
 #   testenv/install.sh debootstrap    that, and debootstrap for bench/real-image.sh
 #   testenv/install.sh browser        that, and the browser of integration/browser.sh
 #   testenv/install.sh vm             that, and what virtual machines need (make test-vm)
+#   testenv/install.sh vm-arm64       that, for machines of arm64, emulated
 #
 # With everything there it does nothing, quickly and without the network.
 set -euo pipefail
@@ -49,16 +50,19 @@ for word; do
   case $word in
     debootstrap) need debootstrap debootstrap ;;
     browser) need chromium chromium ;;
-    vm)
+    vm | vm-amd64 | vm-arm64)
       if [ "$(uname -m)" != x86_64 ]; then
         echo "install.sh: the virtual machines are of x86_64, this is $(uname -m): leave them out (OVERLAYDIFF_KERNELS=none)" >&2
         exit 1
       fi
-      need qemu-system-x86 qemu-system-x86_64
+      case $word in
+        vm | vm-amd64) need qemu-system-x86 qemu-system-x86_64 ;;
+        vm-arm64) need qemu-system-arm qemu-system-aarch64 ;;
+      esac
       need dmsetup dmsetup
       need xz-utils xz
       ;;
-    *) echo "install.sh: unknown word '$word': debootstrap, browser, vm or nothing" >&2; exit 2 ;;
+    *) echo "install.sh: unknown word '$word': debootstrap, browser, vm, vm-arm64 or nothing" >&2; exit 2 ;;
   esac
 done
 

@@ -2,13 +2,15 @@ package vm
 
 import (
 	"bufio"
+	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -123,25 +125,67 @@ func (a *Files) Tree(name, source string) {
 	}
 }
 
-// Program adds an executable and the libraries that ldd names, those by their
-// own paths.
-func (a *Files) Program(name, source string) {
-	a.Copy(name, source)
-	list, err := exec.Command("ldd", source).Output()
+// Program adds an executable, which is source below a root directory, with the libraries that
+// it needs, those by their own paths.
+func (a *Files) Program(name, root, source string) {
+	a.Copy(name, filepath.Join(root, source))
+	a.libraries(root, source)
+}
+
+// libraries adds what the dynamic linker loads for a program or a library.
+func (a *Files) libraries(root, file string) {
+	e, err := elf.Open(filepath.Join(root, file))
 	if err != nil {
-		return // it needs none: it is static, or a script
+		return // a script
 	}
-	for word := range strings.FieldsSeq(string(list)) {
-		if !strings.HasPrefix(word, "/") {
-			continue
-		}
-		a.Copy(word, word)
-		if path.Base(word) == "libc.so.6" { // it opens this one when a thread ends
-			if gcc := path.Join(path.Dir(word), "libgcc_s.so.1"); exists(gcc) {
-				a.Copy(gcc, gcc)
-			}
+	defer e.Close()
+	var needed []string
+	for _, p := range e.Progs {
+		if p.Type == elf.PT_INTERP {
+			b, err := io.ReadAll(p.Open())
+			a.fail(err)
+			needed = append(needed, strings.TrimRight(string(b), "\x00"))
 		}
 	}
+	names, err := e.ImportedLibraries()
+	if err != nil && len(needed) > 0 {
+		a.fail(err)
+	}
+	if len(needed) > 0 { // the C library opens this one when a thread ends
+		names = append(names, "libgcc_s.so.1")
+	}
+	runpath, _ := e.DynString(elf.DT_RUNPATH)
+	for _, library := range names {
+		if path := findLibrary(root, library, runpath); path != "" {
+			needed = append(needed, path)
+		} else if library != "libgcc_s.so.1" {
+			a.fail(fmt.Errorf("%s needs %s, which is not below %s", file, library, root))
+		}
+	}
+	for _, path := range needed {
+		if !a.have[strings.Trim(path, "/")] {
+			a.Copy(path, filepath.Join(root, path))
+			a.libraries(root, path)
+		}
+	}
+}
+
+// findLibrary returns the path of a library below a root directory, "" if there is none.
+func findLibrary(root, name string, runpath []string) string {
+	dirs := slices.Clone(runpath)
+	for _, dir := range []string{"/lib", "/usr/lib", "/usr/local/lib"} {
+		triplets, _ := filepath.Glob(filepath.Join(root, dir, "*-linux-gnu*"))
+		for _, triplet := range triplets {
+			dirs = append(dirs, filepath.Join(dir, filepath.Base(triplet)))
+		}
+		dirs = append(dirs, dir, dir+"64")
+	}
+	for _, dir := range dirs {
+		if path := filepath.Join(dir, name); exists(filepath.Join(root, path)) {
+			return path
+		}
+	}
+	return ""
 }
 
 func exists(file string) bool {

@@ -20,6 +20,7 @@ var kernelsScript string
 
 // Kernel is a kernel of a series.
 type Kernel struct {
+	Arch   string // as Go names it
 	Series string // "6.12", or "latest"
 	Dir    string // has vmlinuz and modules; "" if the archive has none of the series
 }
@@ -27,17 +28,35 @@ type Kernel struct {
 // Name is the version in the name of the directory.
 func (k Kernel) Name() string { return filepath.Base(k.Dir) }
 
-// Fetch has kernels.sh get the newest kernel of each series.
-func Fetch(ctx context.Context, series ...string) ([]Kernel, error) {
-	cmd := exec.CommandContext(ctx, "bash", append([]string{"-s", "--"}, series...)...)
+// ID tells kernels of several architectures apart: the series, and the architecture unless that
+// is amd64.
+func (k Kernel) ID() string {
+	if k.Arch == "amd64" {
+		return k.Series
+	}
+	return k.Series + "-" + k.Arch
+}
+
+// fetch has kernels.sh get what the words stand for, and returns what it prints.
+func fetch(ctx context.Context, arch string, words ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "bash", append([]string{"-s", "--", "-arch", arch}, words...)...)
 	cmd.Stdin = strings.NewReader(kernelsScript)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("kernels.sh: %w", err)
+		return "", fmt.Errorf("kernels.sh: %w", err)
+	}
+	return string(out), nil
+}
+
+// Fetch has kernels.sh get the newest kernel of each series for an architecture.
+func Fetch(ctx context.Context, arch string, series ...string) ([]Kernel, error) {
+	out, err := fetch(ctx, arch, series...)
+	if err != nil {
+		return nil, err
 	}
 	var all []Kernel
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out) {
 		name, dir, ok := strings.Cut(strings.TrimSpace(line), " ")
 		if !ok {
 			return nil, fmt.Errorf("kernels.sh says %q", line)
@@ -45,7 +64,7 @@ func Fetch(ctx context.Context, series ...string) ([]Kernel, error) {
 		if dir == "MISSING" {
 			dir = ""
 		}
-		all = append(all, Kernel{Series: name, Dir: dir})
+		all = append(all, Kernel{Arch: arch, Series: name, Dir: dir})
 	}
 	return all, nil
 }
@@ -57,7 +76,7 @@ func (k Kernel) prepare() (vmlinux, modules string, err error) {
 	err = once(vmlinux, func(file string) error {
 		b, err := os.ReadFile(filepath.Join(k.Dir, "vmlinuz"))
 		if err == nil {
-			b, err = unpackImage(b)
+			b, err = unpackers[k.Arch](b)
 		}
 		if err != nil {
 			return fmt.Errorf("unpack the kernel of %s: %w", k.Dir, err)
@@ -86,6 +105,26 @@ func once(file string, write func(file string) error) error {
 		return err
 	}
 	return os.Rename(part, file)
+}
+
+// unpackers has for each architecture what makes of a kernel as it is packaged one that QEMU starts.
+var unpackers = map[string]func(image []byte) ([]byte, error){"amd64": unpackImage, "arm64": unpackZboot}
+
+// unpackZboot returns the Image that is compressed, or wrapped as a program of EFI's
+// (drivers/firmware/efi/libstub/zboot-header.S), or neither.
+func unpackZboot(image []byte) ([]byte, error) {
+	if len(image) > 32 && string(image[:2]) == "MZ" && string(image[4:8]) == "zimg" {
+		start, size := int(binary.LittleEndian.Uint32(image[8:])), int(binary.LittleEndian.Uint32(image[12:]))
+		if start < 0 || size < 8 || start+size > len(image) {
+			return nil, errors.New("its payload is not in it")
+		}
+		image = image[start : start+size]
+	}
+	b, err := decompress(image)
+	if err == nil && (len(b) < 64 || string(b[56:60]) != "ARM\x64") { // Documentation/arch/arm64/booting.rst
+		err = errors.New("it is no Image of arm64, or compressed in an unknown way")
+	}
+	return b, err
 }
 
 // unpackImage returns the ELF file in a bzImage. The guest would take a second

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Fetches Debian's cloud kernels for virtual machines, the newest of each series:
 #
-#   testenv/vm/kernels.sh 5.10 6.12 latest
+#   testenv/vm/kernels.sh [-arch ARCH] 5.10 6.12 latest
+#
+# ARCH is amd64 unless said otherwise, or arm64.
 #
 # Prints a line for each: the series and the directory that has its kernel and
 # modules, or MISSING for a series that the archive has no longer, or never had.
-# The word qemu-user stands for the newest emulator of programs, static, instead.
+# The word qemu-user stands for the newest emulator of programs, static, instead; tools for a root
+# directory with what guests of another architecture than this machine's run.
 # Nothing is installed: the mirrors of this machine's apt are asked through an
 # apt root of our own, with other suites and with signatures checked as ever.
 #
@@ -13,7 +16,13 @@
 # Series are pinned and not versions: the archive drops point releases.
 set -euo pipefail
 
+arch=amd64
+if [ "${1-}" = -arch ]; then
+  arch=$2
+  shift 2
+fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/overlaydiff/kernels
+[ "$arch" = amd64 ] || cache=$cache/$arch
 root=$cache/.apt # absolute: apt takes a relative one for one below /
 mkdir -p "$root"/{parts,state/lists/partial,cache/archives/partial}
 exec 9>"$cache/.lock"
@@ -23,6 +32,7 @@ trap 'rm -rf "$cache/.debs" ${unpacked:+"$unpacked"}' EXIT
 
 apt=(-o Dir::Etc::sourcelist=- -o Dir::Etc::sourceparts="$root/parts" -o Dir::State="$root/state"
   -o Dir::State::status="$root/state/status" -o Dir::Cache="$root/cache"
+  -o APT::Architecture="$arch" -o APT::Architectures="$arch"
   -o Acquire::Languages=none -o APT::Sandbox::User=root -o Acquire::Retries=3)
 
 # mirror [-v] security: the first address of this machine's sources that is for
@@ -41,7 +51,7 @@ sources() {
     return 1
   }
   for suite in "$security bullseye-security" "$security bookworm-security" "$main trixie-backports"; do
-    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\nSigned-By: %s\n\n' $suite "$keys"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: '$arch'\nSigned-By: %s\n\n' $suite "$keys"
   done
 }
 
@@ -49,9 +59,9 @@ sources() {
 # one package, later in two, of which the archive may have only one.
 versions() {
   {
-    sed -nE 's/^linux-image-((5|6\.[0-9]|6\.1[0-8])\..*)-cloud-amd64$/\1/p' <<<"$names"
-    comm -12 <(sed -nE 's/^linux-binary-([0-9].*)-cloud-amd64$/\1/p' <<<"$names" | sort) \
-      <(sed -nE 's/^linux-modules-([0-9].*)-cloud-amd64$/\1/p' <<<"$names" | sort)
+    sed -nE 's/^linux-image-((5|6\.[0-9]|6\.1[0-8])\..*)-cloud-'$arch'$/\1/p' <<<"$names"
+    comm -12 <(sed -nE 's/^linux-binary-([0-9].*)-cloud-'$arch'$/\1/p' <<<"$names" | sort) \
+      <(sed -nE 's/^linux-modules-([0-9].*)-cloud-'$arch'$/\1/p' <<<"$names" | sort)
   } | grep -E '^[0-9]+\.[0-9]+\.[0-9]' | sort -Vu
 }
 
@@ -61,9 +71,9 @@ fetch() {
   unpacked=$cache/.unpacked
   rm -rf "$unpacked" "$cache/.debs" "${cache:?}/$version"
   mkdir -p "$unpacked" "$cache/.debs" "$cache/$version/modules"
-  packages="linux-image-$version-cloud-amd64"
-  if grep -qx "linux-binary-$version-cloud-amd64" <<<"$names"; then
-    packages="linux-binary-$version-cloud-amd64 linux-modules-$version-cloud-amd64"
+  packages="linux-image-$version-cloud-$arch"
+  if grep -qx "linux-binary-$version-cloud-$arch" <<<"$names"; then
+    packages="linux-binary-$version-cloud-$arch linux-modules-$version-cloud-$arch"
   fi
   (cd "$cache/.debs" && apt-get "${apt[@]}" -qq download $packages >&2)
   for package in "$cache"/.debs/*.deb; do
@@ -75,6 +85,27 @@ fetch() {
     -exec mv -t "$cache/$version/modules" {} +
   rm -rf "$unpacked" "$cache/.debs"
   touch "$cache/$version/.ok" # last: without it, the next run starts over
+}
+
+# The packages of the tools that kit.go lists.
+tools=(dash coreutils gzip perl-base util-linux mount tar zstd dmsetup e2fsprogs btrfs-progs erofs-utils xfsprogs squashfs-tools)
+
+# toolbox DIR: unpacks the tools and what they depend on.
+toolbox() {
+  local suite=bookworm
+  unpacked=$cache/.unpacked
+  rm -rf "$unpacked" "$root/cache/archives" "$1"
+  mkdir -p "$unpacked" "$root/cache/archives/partial"
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: '$arch'\nSigned-By: %s\n\n' \
+    "$(mirror -v security)" $suite /usr/share/keyrings/debian-archive-keyring.gpg >"$root/parts/tools.sources"
+  apt-get "${apt[@]}" -qq update >&2
+  apt-get "${apt[@]}" -qq -y --no-install-recommends --download-only -o Dir::Cache::archives="$root/cache/archives" install "${tools[@]}" >&2
+  for package in "$root"/cache/archives/*.deb; do
+    dpkg-deb -x "$package" "$unpacked"
+  done
+  rm -rf "$root/cache/archives" "$root/parts/tools.sources"
+  mkdir -p "$root/cache/archives/partial"
+  mv "$unpacked" "$1"
 }
 
 # emulator VERSION DIR: unpacks qemu-user of that version.
@@ -90,7 +121,7 @@ emulator() {
 : >"$root/state/status"
 sources >"$root/parts/kernels.sources"
 apt-get "${apt[@]}" -qq update >&2 || echo "kernels.sh: not every index could be fetched" >&2
-names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E '^linux-(image|binary|modules)-[0-9].*-cloud-amd64$' || true)
+names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E "^linux-(image|binary|modules)-[0-9].*-cloud-$arch\$" || true)
 [ -n "$names" ] || {
   echo "kernels.sh: apt knows of no kernels at all: without the network, and without an index of before, there are none" >&2
   exit 1
@@ -98,6 +129,12 @@ names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E '^linux-(image|binary|mo
 have=$(versions)
 
 for series; do
+  if [ "$series" = tools ]; then
+    dir=$cache/tools-$(sha256sum <<<"${tools[*]}" | cut -c1-8) # with another list, another directory
+    [ -e "$dir" ] || toolbox "$dir"
+    echo "tools $dir"
+    continue
+  fi
   if [ "$series" = qemu-user ]; then
     version=$(apt-cache "${apt[@]}" madison qemu-user | awk '{print $3}' | sort -V | tail -n 1)
     [ -n "$version" ] || { echo "qemu-user MISSING"; continue; }

@@ -54,11 +54,11 @@ func (m *Machine) Run(ctx context.Context, g Guest) (*Report, error) {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
-	q := qemu{dir: dir, disks: m.Kit.Disks}
+	q := qemu{dir: dir, disks: m.Kit.Disks, arch: m.Kit.Arch}
 	if q.vmlinux, q.initrd, err = m.assemble(dir, g); err != nil {
 		return r, err
 	}
-	r.Emulated = !hardware()
+	r.Emulated = !hardware(q.arch)
 	ctx, cancel := context.WithTimeoutCause(ctx, m.Deadline, ErrDeadline)
 	defer cancel()
 	var output bytes.Buffer
@@ -152,6 +152,7 @@ func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 // qemu is a QEMU process and its files.
 type qemu struct {
 	dir, vmlinux, initrd string
+	arch                 string
 	disks                []Disk
 }
 
@@ -159,7 +160,8 @@ func (q qemu) console() string { return filepath.Join(q.dir, "console") }
 func (q qemu) events() string  { return filepath.Join(q.dir, "events") }
 
 func (q qemu) run(ctx context.Context, output io.Writer) error {
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", q.args()...)
+	program := platforms[q.arch].program
+	cmd := exec.CommandContext(ctx, program, q.args()...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+q.dir) // where it keeps what a guest writes to its disks
 	var complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = output, &complaints
@@ -174,22 +176,36 @@ func (q qemu) run(ctx context.Context, output io.Writer) error {
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // ^C is for us alone
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("qemu-system-x86_64: %w: %s", err, complaints.Bytes())
+		return fmt.Errorf("%s: %w: %s", program, err, complaints.Bytes())
 	}
 	return nil
 }
 
+// platform is how QEMU makes a machine of an architecture.
+type platform struct {
+	program, machine string
+	cpu              string // emulated
+	options          string // of the kernel
+}
+
+var platforms = map[string]platform{
+	"amd64": {"qemu-system-x86_64", "q35", "max,la57=off", "console=ttyS0 tsc=reliable no_timer_check"},
+	// The processor of many servers. A newer one costs the emulator more than it gives.
+	"arm64": {"qemu-system-aarch64", "virt,gic-version=3", "neoverse-n1", "console=ttyAMA0"},
+}
+
 func (q qemu) args() []string {
-	args := strings.Fields("-nodefaults -no-user-config -no-reboot -display none -M q35 -smp 2 -m 2048")
-	if hardware() {
+	p := platforms[q.arch]
+	args := append(strings.Fields("-nodefaults -no-user-config -no-reboot -display none -smp 2 -m 2048"), "-M", p.machine)
+	if hardware(q.arch) {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", p.cpu)
 	}
 	args = append(args,
 		"-kernel", q.vmlinux, "-initrd", q.initrd,
-		"-append", "console=ttyS0 panic=-1 oops=panic rdinit=/init mitigations=off nokaslr tsc=reliable "+
-			"no_timer_check random.trust_cpu=on cryptomgr.notests audit=0 quiet loglevel=4",
+		"-append", p.options+" panic=-1 oops=panic rdinit=/init mitigations=off nokaslr "+
+			"random.trust_cpu=on cryptomgr.notests audit=0 quiet loglevel=4",
 		"-chardev", "file,id=console,path="+q.console(), "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
 		"-chardev", "stdio,id=output,signal=off", "-device", "virtserialport,chardev=output,name="+OutputPort,
@@ -203,10 +219,13 @@ func (q qemu) args() []string {
 	return args
 }
 
-// hardware reports whether the processor helps with virtualisation. That
+// hardware reports whether the processor helps with virtualisation of an architecture. That
 // /dev/kvm opens is no proof: there are kinds of KVM that do without, and run
 // only guests made for them; QEMU would abort, or crawl.
-func hardware() bool {
+func hardware(arch string) bool {
+	if arch != "amd64" || runtime.GOARCH != "amd64" { // not tried elsewhere
+		return false
+	}
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
 		return false

@@ -195,10 +195,10 @@ func fakes(t *testing.T, programs map[string]string) {
 func machine(t *testing.T, qemu string) *Machine {
 	t.Helper()
 	dir := t.TempDir()
-	kernel := Kernel{Series: "6.99", Dir: filepath.Join(dir, "6.99.1")}
+	kernel := Kernel{Arch: "amd64", Series: "6.99", Dir: filepath.Join(dir, "6.99.1")}
 	check(t, os.MkdirAll(filepath.Join(kernel.Dir, "modules"), 0o755))
 	check(t, os.WriteFile(filepath.Join(kernel.Dir, "vmlinuz"), bzImage(t, "\x7fELF"), 0o644))
-	kit := &Kit{Dir: filepath.Join(dir, "kit")}
+	kit := &Kit{Arch: "amd64", Dir: filepath.Join(dir, "kit")}
 	check(t, os.Mkdir(kit.Dir, 0o755))
 	fakes(t, map[string]string{"qemu-system-x86_64": `dir=$TMPDIR; echo $$ >` + dir + "/pid\necho booting >$dir/console\n: >$dir/events\n" + qemu})
 	t.Cleanup(func() {
@@ -301,9 +301,9 @@ linux-binary-7.3.1+deb13-cloud-amd64
 END`,
 	}
 	fakes(t, programs)
-	got, err := Fetch(t.Context(), "5.10", "6.12", "latest")
+	got, err := Fetch(t.Context(), "amd64", "5.10", "6.12", "latest")
 	check(t, err)
-	want := []Kernel{{"5.10", ""}, {"6.12", kernels + "/6.12.10+deb13"}, {"latest", kernels + "/7.2.1+deb13"}}
+	want := []Kernel{{"amd64", "5.10", ""}, {"amd64", "6.12", kernels + "/6.12.10+deb13"}, {"amd64", "latest", kernels + "/7.2.1+deb13"}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -312,7 +312,7 @@ END`,
 	for _, name := range []string{"apt-cache", "apt-get"} {
 		programs[name] = "exit 100"
 		fakes(t, programs)
-		if got, err := Fetch(t.Context(), "5.10"); err == nil {
+		if got, err := Fetch(t.Context(), "amd64", "5.10"); err == nil {
 			t.Errorf("no %s: %v", name, got)
 		}
 	}

@@ -17,6 +17,7 @@ const head = `<!-- Written by make test-vm kernels-doc of what the kernels did; 
 # What kernels do, and that the tests pass on them
 
     make test-vm             run all tests on these kernels, in virtual machines: root, Debian or a relative, about half an hour
+    make test-vm ARCH=arm64  the same on kernels for arm64, emulated
     make kernels-doc         write this document of the results
     make test-vm KERNELS='5.10 6.12' RUN=TestConformance    a part
 
@@ -59,7 +60,7 @@ func row(b *strings.Builder, heads bool, cells ...string) {
 }
 
 func writeKernels(b *strings.Builder, results []*Result) {
-	row(b, true, "kernel", "release", "version", "tests", "boots in", "takes")
+	row(b, true, "kernel", "architecture", "release", "version", "tests", "boots in", "takes")
 	emulated := false
 	for _, r := range results {
 		n := Suite{}
@@ -71,7 +72,7 @@ func writeKernels(b *strings.Builder, results []*Result) {
 		if n := len(r.complaints()); n > 0 {
 			verdict += fmt.Sprintf(", **%d complaints**", n)
 		}
-		row(b, false, r.Series, r.Release, r.Version, verdict, fmt.Sprintf("%.1f s", r.Boot), fmt.Sprintf("%.0f s", r.Seconds))
+		row(b, false, r.Series, r.Arch, r.Release, r.Version, verdict, fmt.Sprintf("%.1f s", r.Boot), fmt.Sprintf("%.0f s", r.Seconds))
 		emulated = emulated || r.Emulated
 	}
 	if emulated {
@@ -88,8 +89,14 @@ func kernelColumns(first string, results []*Result) []string {
 	return heads
 }
 
-// short is the release without the flavour.
-func (r *Result) short() string { return strings.TrimSuffix(r.Release, "-cloud-amd64") }
+// short is the release without the flavour, and the architecture unless it is amd64.
+func (r *Result) short() string {
+	release := strings.TrimSuffix(r.Release, "-cloud-"+r.Arch)
+	if r.Arch == "amd64" {
+		return release
+	}
+	return release + " " + r.Arch
+}
 
 func writeSuites(b *strings.Builder, results []*Result) {
 	b.WriteString("\n## Tests\n\nHow many tests passed, how many are about something that the kernel does not have (see below), and the seconds. Subtests count, and what has some doesn't.\n\n")

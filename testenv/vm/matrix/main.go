@@ -26,6 +26,7 @@ const fewest = 3
 const allPackages = "./... ./cmd/overlaydiff/..."
 
 type options struct {
+	arch                   string
 	kernels, run, packages string
 	results, document      string
 	slice, verbose         bool
@@ -34,7 +35,8 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.kernels, "kernels", "5.10 6.1 6.12 6.18 latest", "the `series` of kernels")
+	flag.StringVar(&o.arch, "arch", "amd64", "the `architecture` of the machines: amd64 or arm64")
+	flag.StringVar(&o.kernels, "kernels", "", "the `series` of kernels; \"5.10 6.1 6.12 6.18 latest\", for arm64 \"6.1 6.12 latest\"")
 	flag.StringVar(&o.run, "run", "", "only the tests that match this `expression`, as of go test")
 	flag.StringVar(&o.packages, "packages", allPackages, "the `packages` whose tests to run, as of go list")
 	flag.BoolVar(&o.slice, "slice", false, "a part that takes minutes: the suite and few random cases")
@@ -43,6 +45,9 @@ func main() {
 	flag.BoolVar(&o.verbose, "v", false, "show the output of the tests as it comes")
 	flag.DurationVar(&o.deadline, "deadline", 20*time.Minute, "how long a machine may take")
 	flag.Parse()
+	if o.kernels == "" {
+		o.kernels = map[string]string{"amd64": "5.10 6.1 6.12 6.18 latest", "arm64": "6.1 6.12 latest"}[o.arch]
+	}
 	if o.results == "" {
 		o.results = "dist/kernels"
 		if o.part() {
@@ -65,11 +70,11 @@ func main() {
 
 // matrix runs all and prints a table. Its error says what of it failed.
 func matrix(ctx context.Context, o options) (err error) {
-	kernels, err := vm.Fetch(ctx, strings.Fields(o.kernels)...)
+	kernels, err := vm.Fetch(ctx, o.arch, strings.Fields(o.kernels)...)
 	if err != nil {
 		return err
 	}
-	kit, err := vm.NewKit(ctx)
+	kit, err := vm.NewKit(ctx, o.arch)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func each(ctx context.Context, kernels []vm.Kernel, try func(int, vm.Kernel) (*R
 	var results []*Result
 	for n, k := range kernels {
 		if k.Dir == "" {
-			fmt.Printf("%s: MISSING: the archive has no kernel of this series\n", k.Series)
+			fmt.Printf("%s: MISSING: the archive has no kernel of this series\n", k.ID())
 			continue
 		}
 		r, err := try(n, k)
@@ -129,12 +134,12 @@ func (p *plan) try(ctx context.Context, n int, k vm.Kernel, kit *vm.Kit) (*Resul
 		r.Broken = runErr.Error()
 	}
 	err = errors.Join(r.write(p.options.results), p.write(k, report))
-	fmt.Printf("%s: %s, booted in %.1f s, %.0f s in all\n", k.Series, r.Release, r.Boot, r.Seconds)
+	fmt.Printf("%s: %s, booted in %.1f s, %.0f s in all\n", k.ID(), r.Release, r.Boot, r.Seconds)
 	for _, line := range r.complaints() {
 		fmt.Println("  " + line)
 	}
 	if n := len(r.complaints()); n > 0 {
-		err = errors.Join(err, fmt.Errorf("kernel %s: %d complaints, see above and %s", k.Series, n, p.options.results))
+		err = errors.Join(err, fmt.Errorf("kernel %s: %d complaints, see above and %s", k.ID(), n, p.options.results))
 	}
 	return r, err
 }

@@ -169,12 +169,13 @@ func TestDocument(t *testing.T) {
 		return json.RawMessage(`{"features":[{"name":"mount","group":"overlay","asks":"it a|b","answer":"yes"},{"name":"userxattr","group":"overlay","asks":"x","answer":"` + userxattr + `"}]}`)
 	}
 	for _, r := range []*Result{
-		{Series: "latest", Release: "7.3.4+deb13-cloud-amd64", Emulated: true, Suites: []Suite{{Package: "native", Passed: 5, Seconds: 2}}, Probes: map[string]json.RawMessage{"ext4": probed("yes"), "tmpfs": probed("yes")}},
+		{Arch: "amd64", Series: "latest", Release: "7.3.4+deb13-cloud-amd64", Emulated: true, Suites: []Suite{{Package: "native", Passed: 5, Seconds: 2}}, Probes: map[string]json.RawMessage{"ext4": probed("yes"), "tmpfs": probed("yes")}},
 		{
-			Series: "5.10", Release: "5.10.0-46-cloud-amd64", Suites: []Suite{{Package: "native", Passed: 3, Failed: 1, Failures: []Failure{{Test: "TestX"}}, Skipped: 2, Absent: map[string]int{"userxattr on tmpfs": 2}}},
+			Arch: "amd64", Series: "5.10", Release: "5.10.0-46-cloud-amd64", Suites: []Suite{{Package: "native", Passed: 3, Failed: 1, Failures: []Failure{{Test: "TestX"}}, Skipped: 2, Absent: map[string]int{"userxattr on tmpfs": 2}}},
 			Probes: map[string]json.RawMessage{"ext4": probed("unknown"), "tmpfs": probed("no")},
 		},
-		{Series: "6.12", Release: "6.12.1", Part: true},
+		{Arch: "arm64", Series: "latest", Release: "7.3.4+deb13-cloud-arm64", Suites: []Suite{{Package: "native", Passed: 4, Seconds: 9}}, Probes: map[string]json.RawMessage{"ext4": probed("yes"), "tmpfs": probed("yes")}},
+		{Arch: "amd64", Series: "6.12", Release: "6.12.1", Part: true},
 	} {
 		if err := r.write(dir); err != nil {
 			t.Fatal(err)
@@ -188,8 +189,8 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| package | 5.10.0-46 | 7.3.4+deb13 |", "| `native` | **FAIL** 3, 1 failed, 2 not there; 0 s | 5; 2 s |", "- 5.10.0-46: native: TestX failed\n",
-		"| `userxattr` | ?, tmpfs no | yes | x |", `it a\|b`, "- 5.10.0-46: userxattr on tmpfs\n", "- 7.3.4+deb13: nothing is missing\n", "QEMU emulates",
+		"| package | 5.10.0-46 | 7.3.4+deb13 | 7.3.4+deb13 arm64 |", "| `native` | **FAIL** 3, 1 failed, 2 not there; 0 s | 5; 2 s | 4; 9 s |", "- 5.10.0-46: native: TestX failed\n",
+		"| `userxattr` | ?, tmpfs no | yes | yes | x |", `it a\|b`, "- 5.10.0-46: userxattr on tmpfs\n", "- 7.3.4+deb13: nothing is missing\n", "| latest | arm64 | 7.3.4+deb13-cloud-arm64 |", "QEMU emulates",
 	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%q is not in the document:\n%s", want, b)

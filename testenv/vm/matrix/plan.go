@@ -97,14 +97,14 @@ func newPlan(ctx context.Context, o options, archive string) (*plan, error) {
 				continue
 			}
 			test := filepath.Join(bin, "test")
-			if build = vm.GoBuild(ctx, test, "test", "-c", path); build != nil {
+			if build = vm.GoBuild(ctx, o.arch, test, "test", "-c", path); build != nil {
 				return
 			}
 			p.add(f, name, dir, test)
 		}
 		program := filepath.Join(bin, "overlaydiff")
-		if build = vm.GoBuild(ctx, program, "build", module+"/cmd/overlaydiff"); build == nil {
-			f.Program("/bin/overlaydiff", program)
+		if build = vm.GoBuild(ctx, o.arch, program, "build", module+"/cmd/overlaydiff"); build == nil {
+			f.Copy("/bin/overlaydiff", program)
 		}
 	}
 	if err := vm.Pack(archive, pack); err != nil || build != nil {
@@ -134,7 +134,7 @@ func (p *plan) add(f *vm.Files, name, dir, test string) {
 	if not != "" {
 		c.Args = append(c.Args, "-test.skip="+not)
 	}
-	f.Program(c.Args[0], test)
+	f.Copy(c.Args[0], test)
 	f.Tree(work+"/testdata", filepath.Join(dir, "testdata"))
 	p.suites = append(p.suites, suite{name, c})
 }
@@ -185,7 +185,7 @@ func (p *plan) guest(n int) vm.Guest {
 // result reads what a kernel's machine reported.
 func (p *plan) result(ctx context.Context, k vm.Kernel, report *vm.Report) (*Result, error) {
 	r := &Result{
-		Series: k.Series, Kernel: k.Name(), Release: report.Ready.Release, Version: report.Ready.Version,
+		Series: k.Series, Arch: k.Arch, Kernel: k.Name(), Release: report.Ready.Release, Version: report.Ready.Version,
 		Boot: report.Ready.Uptime, Emulated: report.Emulated, Part: p.options.part(), Probes: map[string]json.RawMessage{},
 	}
 	for i, suite := range p.suites {
@@ -222,5 +222,5 @@ func (p *plan) write(k vm.Kernel, report *vm.Report) error {
 		b.Write(bytes.ReplaceAll(out, []byte("\x16"), nil)) // marks of -test.v=test2json
 	}
 	fmt.Fprintf(&b, "== console\n%s", report.Console)
-	return os.WriteFile(filepath.Join(p.options.results, k.Series+".txt"), b.Bytes(), 0o644)
+	return os.WriteFile(filepath.Join(p.options.results, k.ID()+".txt"), b.Bytes(), 0o644)
 }

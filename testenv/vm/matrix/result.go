@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,10 +16,12 @@ import (
 	"text/tabwriter"
 
 	"github.com/overlaydiff/overlaydiff/testenv"
+	"github.com/overlaydiff/overlaydiff/testenv/vm"
 )
 
 // Result is what became of the tests on a kernel.
 type Result struct {
+	Arch     string // as Go names it
 	Series   string // as it was asked for: "6.12", "latest"
 	Kernel   string // name of the kernel in the cache
 	Release  string // as uname has it
@@ -171,12 +174,15 @@ func (r *Result) complaints() []string {
 	return append(all, unexpected(r)...)
 }
 
+// id names a kernel among those of all architectures.
+func (r *Result) id() string { return vm.Kernel{Arch: r.Arch, Series: r.Series}.ID() }
+
 func (r *Result) write(dir string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, r.Series+".json"), append(b, '\n'), 0o644)
+	return os.WriteFile(filepath.Join(dir, r.id()+".json"), append(b, '\n'), 0o644)
 }
 
 // readResults reads the results of a directory, oldest kernel first.
@@ -191,13 +197,15 @@ func readResults(dir string) ([]*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := &Result{}
+		r := &Result{Arch: "amd64"}
 		if err := json.Unmarshal(b, r); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b *Result) int { return compareVersions(a.Release, b.Release) })
+	slices.SortFunc(all, func(a, b *Result) int {
+		return cmp.Or(strings.Compare(a.Arch, b.Arch), compareVersions(a.Release, b.Release))
+	})
 	return all, nil
 }
 
@@ -235,7 +243,7 @@ func printTable(w io.Writer, results []*Result) {
 	for _, r := range results {
 		for _, s := range r.Suites {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.0f\n",
-				r.Series, s.Package, s.verdict(), s.Passed, s.Failed, s.absences(), s.Skipped-s.absences(), s.Seconds)
+				r.id(), s.Package, s.verdict(), s.Passed, s.Failed, s.absences(), s.Skipped-s.absences(), s.Seconds)
 		}
 	}
 	t.Flush()
@@ -250,7 +258,7 @@ func printTable(w io.Writer, results []*Result) {
 			}
 		}
 		for _, why := range slices.Sorted(maps.Keys(reasons)) {
-			fmt.Fprintf(w, "%s: %d × %s\n", r.Series, reasons[why], why)
+			fmt.Fprintf(w, "%s: %d × %s\n", r.id(), reasons[why], why)
 		}
 	}
 }

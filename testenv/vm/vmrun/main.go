@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ const (
 
 func main() {
 	var o options
+	flag.StringVar(&o.arch, "arch", "amd64", "the `architecture`: amd64 or arm64")
 	flag.StringVar(&o.kernel, "kernel", "latest", "a `series` of kernels: 5.10, 6.12, latest")
 	flag.StringVar(&o.disk, "disk", "", "run in the root of the `file system`: ext4, xfs or btrfs")
 	flag.DurationVar(&o.deadline, "deadline", 15*time.Minute, "end the machine after so long")
@@ -47,24 +49,28 @@ func main() {
 }
 
 type options struct {
+	arch         string
 	kernel, disk string
 	deadline     time.Duration
 }
 
 func run(ctx context.Context, o options, args []string) (exit int, err error) {
-	kernels, err := vm.Fetch(ctx, o.kernel)
+	kernels, err := vm.Fetch(ctx, o.arch, o.kernel)
 	if err != nil {
 		return noVerdict, err
 	}
 	if kernels[0].Dir == "" {
 		return noVerdict, fmt.Errorf("the archive has no kernel %s", o.kernel)
 	}
-	kit, err := vm.NewKit(ctx)
+	kit, err := vm.NewKit(ctx, o.arch)
 	if err != nil {
 		return noVerdict, err
 	}
 	defer func() { err = errors.Join(err, kit.Close()) }()
 	program, err := exec.LookPath(args[0])
+	if err == nil {
+		program, err = filepath.Abs(program)
+	}
 	if err != nil {
 		return noVerdict, err
 	}
@@ -74,7 +80,11 @@ func run(ctx context.Context, o options, args []string) (exit int, err error) {
 	}
 	m := vm.Machine{Kernel: kernels[0], Kit: kit, Archive: filepath.Join(kit.Dir, "program.cpio"), Deadline: o.deadline, Output: os.Stdout}
 	err = vm.Pack(m.Archive, func(f *vm.Files) {
-		f.Program(c.Args[0], program)
+		if o.arch == runtime.GOARCH {
+			f.Program(c.Args[0], "/", program)
+		} else { // with the libraries of this machine it would not run
+			f.Copy(c.Args[0], program)
+		}
 		f.Tree("/tests/testdata", "testdata") // which go test would have there
 	})
 	if err != nil {
