@@ -50,7 +50,7 @@ for word; do
   case $word in
     debootstrap) need debootstrap debootstrap ;;
     browser) need chromium chromium ;;
-    vm | vm-amd64 | vm-arm64)
+    vm | vm-amd64 | vm-arm64 | vm-s390x)
       if [ "$(uname -m)" != x86_64 ]; then
         echo "install.sh: the virtual machines are of x86_64, this is $(uname -m): leave them out (OVERLAYDIFF_KERNELS=none)" >&2
         exit 1
@@ -58,11 +58,12 @@ for word; do
       case $word in
         vm | vm-amd64) need qemu-system-x86 qemu-system-x86_64 ;;
         vm-arm64) need qemu-system-arm qemu-system-aarch64 ;;
+        vm-s390x) need qemu-system-misc qemu-system-s390x ;;
       esac
       need dmsetup dmsetup
       need xz-utils xz
       ;;
-    *) echo "install.sh: unknown word '$word': debootstrap, browser, vm, vm-arm64 or nothing" >&2; exit 2 ;;
+    *) echo "install.sh: unknown word '$word': debootstrap, browser, vm, vm-arm64, vm-s390x or nothing" >&2; exit 2 ;;
   esac
 done
 

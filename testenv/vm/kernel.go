@@ -108,7 +108,7 @@ func once(file string, write func(file string) error) error {
 }
 
 // unpackers has for each architecture what makes of a kernel as it is packaged one that QEMU starts.
-var unpackers = map[string]func(image []byte) ([]byte, error){"amd64": unpackImage, "arm64": unpackZboot}
+var unpackers = map[string]func(image []byte) ([]byte, error){"amd64": unpackImage, "arm64": unpackZboot, "s390x": func(image []byte) ([]byte, error) { return image, nil }}
 
 // unpackZboot returns the Image that is compressed, or wrapped as a program of EFI's
 // (drivers/firmware/efi/libstub/zboot-header.S), or neither.

@@ -3,7 +3,7 @@
 #
 #   testenv/vm/kernels.sh [-arch ARCH] 5.10 6.12 latest
 #
-# ARCH is amd64 unless said otherwise, or arm64.
+# ARCH is amd64 unless said otherwise, arm64, or s390x, which the archive has only latest of.
 #
 # Prints a line for each: the series and the directory that has its kernel and
 # modules, or MISSING for a series that the archive has no longer, or never had.
@@ -23,6 +23,8 @@ if [ "${1-}" = -arch ]; then
 fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/overlaydiff/kernels
 [ "$arch" = amd64 ] || cache=$cache/$arch
+flavour=cloud-$arch
+[ "$arch" != s390x ] || flavour=s390x # it has no other
 root=$cache/.apt # absolute: apt takes a relative one for one below /
 mkdir -p "$root"/{parts,state/lists/partial,cache/archives/partial}
 exec 9>"$cache/.lock"
@@ -50,7 +52,9 @@ sources() {
     echo "kernels.sh: apt's sources name no mirror, or none for security updates: add them" >&2
     return 1
   }
-  for suite in "$security bullseye-security" "$security bookworm-security" "$main trixie-backports"; do
+  local suites=("$security bullseye-security" "$security bookworm-security" "$main trixie-backports")
+  [ "$arch" != s390x ] || suites=("$main trixie") # the others no longer build for it
+  for suite in "${suites[@]}"; do
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: '$arch'\nSigned-By: %s\n\n' $suite "$keys"
   done
 }
@@ -59,9 +63,9 @@ sources() {
 # one package, later in two, of which the archive may have only one.
 versions() {
   {
-    sed -nE 's/^linux-image-((5|6\.[0-9]|6\.1[0-8])\..*)-cloud-'$arch'$/\1/p' <<<"$names"
-    comm -12 <(sed -nE 's/^linux-binary-([0-9].*)-cloud-'$arch'$/\1/p' <<<"$names" | sort) \
-      <(sed -nE 's/^linux-modules-([0-9].*)-cloud-'$arch'$/\1/p' <<<"$names" | sort)
+    sed -nE 's/^linux-image-((5|6\.[0-9]|6\.1[0-8])\..*)-'$flavour'$/\1/p' <<<"$names"
+    comm -12 <(sed -nE 's/^linux-binary-([0-9].*)-'$flavour'$/\1/p' <<<"$names" | sort) \
+      <(sed -nE 's/^linux-modules-([0-9].*)-'$flavour'$/\1/p' <<<"$names" | sort)
   } | grep -E '^[0-9]+\.[0-9]+\.[0-9]' | sort -Vu
 }
 
@@ -71,13 +75,13 @@ fetch() {
   unpacked=$cache/.unpacked
   rm -rf "$unpacked" "$cache/.debs" "${cache:?}/$version"
   mkdir -p "$unpacked" "$cache/.debs" "$cache/$version/modules"
-  packages="linux-image-$version-cloud-$arch"
-  if grep -qx "linux-binary-$version-cloud-$arch" <<<"$names"; then
-    packages="linux-binary-$version-cloud-$arch linux-modules-$version-cloud-$arch"
+  packages="linux-image-$version-$flavour"
+  if grep -qx "linux-binary-$version-$flavour" <<<"$names"; then
+    packages="linux-binary-$version-$flavour linux-modules-$version-$flavour"
   fi
-  (cd "$cache/.debs" && apt-get "${apt[@]}" -qq download $packages >&2)
+  (cd "$cache/.debs" && apt-get "${apt[@]}" -qq download $packages >&2) || return
   for package in "$cache"/.debs/*.deb; do
-    dpkg-deb -x "$package" "$unpacked"
+    dpkg-deb -x "$package" "$unpacked" || return
   done
   find "$unpacked" -type f -name 'vmlinuz*' -exec mv {} "$cache/$version/vmlinuz" \;
   find "$unpacked" -type f -name '*.ko*' \
@@ -97,13 +101,13 @@ toolbox() {
   rm -rf "$unpacked" "$root/cache/archives" "$1"
   mkdir -p "$unpacked" "$root/cache/archives/partial"
   printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: '$arch'\nSigned-By: %s\n\n' \
-    "$(mirror -v security)" $suite /usr/share/keyrings/debian-archive-keyring.gpg >"$root/parts/tools.sources"
+    "$(mirror -v security)" $suite /usr/share/keyrings/debian-archive-keyring.gpg >"$root/parts/kernels.sources" # which the next run writes again
   apt-get "${apt[@]}" -qq update >&2
   apt-get "${apt[@]}" -qq -y --no-install-recommends --download-only -o Dir::Cache::archives="$root/cache/archives" install "${tools[@]}" >&2
   for package in "$root"/cache/archives/*.deb; do
     dpkg-deb -x "$package" "$unpacked"
   done
-  rm -rf "$root/cache/archives" "$root/parts/tools.sources"
+  rm -rf "$root/cache/archives"
   mkdir -p "$root/cache/archives/partial"
   mv "$unpacked" "$1"
 }
@@ -121,7 +125,7 @@ emulator() {
 : >"$root/state/status"
 sources >"$root/parts/kernels.sources"
 apt-get "${apt[@]}" -qq update >&2 || echo "kernels.sh: not every index could be fetched" >&2
-names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E "^linux-(image|binary|modules)-[0-9].*-cloud-$arch\$" || true)
+names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E "^linux-(image|binary|modules)-[0-9].*-$flavour\$" || true)
 [ -n "$names" ] || {
   echo "kernels.sh: apt knows of no kernels at all: without the network, and without an index of before, there are none" >&2
   exit 1
@@ -147,11 +151,13 @@ for series; do
     latest) pattern='^' ;;
     *) pattern="^${series//./\\.}\\." ;;
   esac
-  version=$(grep -E "$pattern" <<<"$have" | tail -n 1 || true)
-  if [ -z "$version" ]; then
-    echo "$series MISSING"
-    continue
-  fi
-  [ -e "$cache/$version/.ok" ] || fetch "$version"
-  echo "$series $cache/$version"
+  found=
+  # An index may name a kernel that a mirror does not have, or has no longer: then the one before.
+  for version in $(grep -E "$pattern" <<<"$have" | tac | head -n 3); do
+    found=$version
+    { [ -e "$cache/$version/.ok" ] || fetch "$version"; } && break
+    found=failed
+  done
+  [ "$found" != failed ] || { echo "kernels.sh: no kernel of the series $series can be fetched" >&2; exit 1; }
+  echo "$series ${found:+$cache/}${found:-MISSING}"
 done

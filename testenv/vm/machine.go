@@ -186,12 +186,14 @@ type platform struct {
 	program, machine string
 	cpu              string // emulated
 	options          string // of the kernel
+	bus              string // of the devices
 }
 
 var platforms = map[string]platform{
-	"amd64": {"qemu-system-x86_64", "q35", "max,la57=off", "console=ttyS0 tsc=reliable no_timer_check"},
+	"amd64": {"qemu-system-x86_64", "q35", "max,la57=off", "console=ttyS0 tsc=reliable no_timer_check", "pci"},
 	// The processor of many servers. A newer one costs the emulator more than it gives.
-	"arm64": {"qemu-system-aarch64", "virt,gic-version=3", "neoverse-n1", "console=ttyAMA0"},
+	"arm64": {"qemu-system-aarch64", "virt,gic-version=3", "neoverse-n1", "console=ttyAMA0", "pci"},
+	"s390x": {"qemu-system-s390x", "s390-ccw-virtio", "max", "console=ttysclp0", "ccw"},
 }
 
 func (q qemu) args() []string {
@@ -207,14 +209,14 @@ func (q qemu) args() []string {
 		"-append", p.options+" panic=-1 oops=panic rdinit=/init mitigations=off nokaslr "+
 			"random.trust_cpu=on cryptomgr.notests audit=0 quiet loglevel=4",
 		"-chardev", "file,id=console,path="+q.console(), "-serial", "chardev:console",
-		"-device", "virtio-serial-pci",
+		"-device", "virtio-serial-"+p.bus,
 		"-chardev", "stdio,id=output,signal=off", "-device", "virtserialport,chardev=output,name="+OutputPort,
 		"-chardev", "file,id=events,path="+q.events(), "-device", "virtserialport,chardev=events,name="+EventPort,
-		"-device", "virtio-rng-pci")
+		"-device", "virtio-rng-"+p.bus)
 	for _, d := range q.disks {
 		args = append(args,
 			"-drive", "if=none,id="+d.Name+",format=raw,cache=unsafe,snapshot=on,file="+d.image,
-			"-device", "virtio-blk-pci,drive="+d.Name+",serial="+d.Name)
+			"-device", "virtio-blk-"+p.bus+",drive="+d.Name+",serial="+d.Name)
 	}
 	return args
 }

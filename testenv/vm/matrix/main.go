@@ -35,7 +35,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.arch, "arch", "amd64", "the `architecture` of the machines: amd64 or arm64")
+	flag.StringVar(&o.arch, "arch", "amd64", "the `architecture` of the machines: amd64, arm64 or s390x")
 	flag.StringVar(&o.kernels, "kernels", "", "the `series` of kernels; \"5.10 6.1 6.12 6.18 latest\", for arm64 \"6.1 6.12 latest\"")
 	flag.StringVar(&o.run, "run", "", "only the tests that match this `expression`, as of go test")
 	flag.StringVar(&o.packages, "packages", allPackages, "the `packages` whose tests to run, as of go list")
@@ -46,7 +46,7 @@ func main() {
 	flag.DurationVar(&o.deadline, "deadline", 20*time.Minute, "how long a machine may take")
 	flag.Parse()
 	if o.kernels == "" {
-		o.kernels = map[string]string{"amd64": "5.10 6.1 6.12 6.18 latest", "arm64": "6.1 6.12 latest"}[o.arch]
+		o.kernels = map[string]string{"amd64": "5.10 6.1 6.12 6.18 latest", "arm64": "6.1 6.12 latest", "s390x": "latest"}[o.arch]
 	}
 	if o.results == "" {
 		o.results = "dist/kernels"
