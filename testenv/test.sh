@@ -7,7 +7,7 @@
 #
 # .ci/run adds two steps, as root and without arguments:
 #   FUZZ_TIME=60s                every fuzz target for that long
-#   OVERLAYDIFF_KERNELS="5.10 latest"    a part of the tests on these kernels, in virtual
+#   OVERLAYDIFF_KERNELS="5.10 latest-arm64"    a part of the tests on these kernels, in virtual
 #                                machines; make test-vm runs all of them there
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
@@ -65,7 +65,20 @@ fuzz() {
 
 # QEMU and its kernels, which nothing else needs; without a network it fails.
 kernels() {
-  testenv/install.sh vm && go build -o dist/matrix ./testenv/vm/matrix && dist/matrix -slice -kernels "$OVERLAYDIFF_KERNELS"
+  local arch series failed=
+  go build -o dist/matrix ./testenv/vm/matrix || return
+  for arch in amd64 arm64 s390x; do
+    series=$(for kernel in $OVERLAYDIFF_KERNELS; do
+      case $kernel in
+        *-"$arch") echo "${kernel%-*}" ;;
+        *-*) ;;
+        *) [ "$arch" != amd64 ] || echo "$kernel" ;;
+      esac
+    done)
+    [ -n "$series" ] || continue
+    testenv/install.sh "vm-$arch" && dist/matrix -arch "$arch" -slice -kernels "$series" || failed=1
+  done
+  [ -z "$failed" ]
 }
 
 # named runs the tests that the arguments name.

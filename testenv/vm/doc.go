@@ -15,5 +15,6 @@
 // runs all test binaries on all kernels, and is what make test-vm calls.
 //
 // Without hardware virtualisation QEMU emulates, which is 5 to 20 times slower
-// for work on files and 60 times for hashing. Only x86-64 has been tried.
+// for work on files and 60 times for hashing. Guests of arm64 and s390x are emulated on
+// x86-64, the only architecture of a host that has been tried.
 package vm

@@ -17,7 +17,7 @@ const head = `<!-- Written by make test-vm kernels-doc of what the kernels did; 
 # What kernels do, and that the tests pass on them
 
     make test-vm             run all tests on these kernels, in virtual machines: root, Debian or a relative, about half an hour
-    make test-vm ARCH=arm64  the same on kernels for arm64, emulated
+    make test-vm ARCH=arm64  the same on kernels for arm64, emulated; ARCH=s390x on one whose byte order is the other
     make kernels-doc         write this document of the results
     make test-vm KERNELS='5.10 6.12' RUN=TestConformance    a part
 
