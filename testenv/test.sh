@@ -5,8 +5,8 @@
 # First installs what is missing (install.sh). As root a test that can't run here fails;
 # otherwise it is skipped with its reason.
 #
-# .ci/run adds two steps, as root and without arguments:
-#   FUZZ_TIME=60s                every fuzz target for that long
+# .ci/run adds steps, by STEPS="architectures benchmarks races fuzz kernels":
+#   FUZZ_TIME=30s                every fuzz target for that long
 #   OVERLAYDIFF_KERNELS="5.10 latest-arm64"    a part of the tests on these kernels, in virtual
 #                                machines; make test-vm runs all of them there
 set -uo pipefail
@@ -60,7 +60,7 @@ races() {
 
 # Three targets a processor at the same time, or it would be most of what CI takes.
 fuzz() {
-  go run ./cmd/overlaydiff/internal/torture/campaign -run ^Fuzz -fuzztime "$FUZZ_TIME" -jobs $((3 * $(nproc))) -dir dist/fuzz
+  go run ./cmd/overlaydiff/internal/torture/campaign -run ^Fuzz -fuzztime "${FUZZ_TIME:-30s}" -jobs $((3 * $(nproc))) -dir dist/fuzz
 }
 
 # QEMU and its kernels, which nothing else needs; without a network it fails.
@@ -90,24 +90,30 @@ named() {
   go test -race -count 1 -timeout 30m "$@" "${packages[@]}"
 }
 
-# Each step with the minutes that it takes on two processors, from nothing.
-steps=(formatted:0 vet:1 static:1 architectures:2 benchmarks:1 tests:8 races:8)
 vet() { go vet "${all[@]}"; }
-[ "${OVERLAYDIFF_KERNELS-}" != none ] || OVERLAYDIFF_KERNELS=
+[ "${OVERLAYDIFF_KERNELS-none}" != none ] || OVERLAYDIFF_KERNELS=
+# The minutes that a step takes on two processors, from nothing.
+declare -A minutes=([formatted]=0 [vet]=1 [static]=1 [tests]=7 [named]=5
+  [architectures]=2 [benchmarks]=1 [races]=6 [fuzz]=3 [kernels]=$((2 * $(wc -w <<<"$OVERLAYDIFF_KERNELS"))))
+steps=(formatted vet static tests)
 if [ $# -gt 0 ]; then
-  steps=(formatted:0 vet:1 named:5)
-elif [ "$(id -u)" = 0 ]; then
-  [ -z "${FUZZ_TIME-}" ] || steps+=(fuzz:5)
-  [ -z "${OVERLAYDIFF_KERNELS-}" ] || steps+=("kernels:$((3 * $(wc -w <<<"$OVERLAYDIFF_KERNELS")))")
+  steps=(formatted vet named)
+else
+  for step in ${STEPS-}; do
+    [ -n "${minutes[$step]-}" ] || { echo "test.sh: STEPS has $step, which is no step" >&2; exit 2; }
+    [ "$step" != kernels ] || [ -n "$OVERLAYDIFF_KERNELS" ] || continue
+    steps+=("$step")
+  done
 fi
 
 passed='' failed='' left=0 began=$SECONDS
-for step in "${steps[@]}"; do left=$((left + ${step#*:})); done
+for step in "${steps[@]}"; do left=$((left + minutes[$step])); done
 for step in "${steps[@]}"; do
-  name=${step%:*}
-  echo "== $name (about $left min left)" >&2
-  if "$name" "$@" >&2; then passed+=" $name"; else failed+=" $name"; fi
-  left=$((left - ${step#*:}))
+  echo "== $step (about $left min left)" >&2
+  start=$SECONDS
+  if "$step" "$@" >&2; then passed+=" $step"; else failed+=" $step"; fi
+  echo "== $step took $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s" >&2
+  left=$((left - minutes[$step]))
 done
 
 took="$(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"

@@ -13,7 +13,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,6 +34,7 @@ type options struct {
 	results, document      string
 	slice, verbose         bool
 	deadline               time.Duration
+	jobs                   int
 }
 
 func main() {
@@ -44,6 +48,7 @@ func main() {
 	flag.StringVar(&o.document, "document", "", "instead of running anything, write the results to this `file` of Markdown")
 	flag.BoolVar(&o.verbose, "v", false, "show the output of the tests as it comes")
 	flag.DurationVar(&o.deadline, "deadline", 20*time.Minute, "how long a machine may take")
+	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "how many machines run at the same time; each keeps one processor busy, at times two")
 	flag.Parse()
 	if o.kernels == "" {
 		o.kernels = map[string]string{"amd64": "5.10 6.1 6.12 6.18 latest", "arm64": "6.1 6.12 latest", "s390x": "latest"}[o.arch]
@@ -86,27 +91,33 @@ func matrix(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.results, 0o755); err != nil {
 		return err
 	}
-	return each(ctx, kernels, func(n int, k vm.Kernel) (*Result, error) { return plan.try(ctx, n, k, kit) })
+	return each(ctx, o.jobs, kernels, func(n int, k vm.Kernel) (*Result, error) { return plan.try(ctx, n, k, kit) })
 }
 
-// each tries all kernels that there are, and prints a table.
-func each(ctx context.Context, kernels []vm.Kernel, try func(int, vm.Kernel) (*Result, error)) error {
-	var errs []error
-	var results []*Result
+// each tries all kernels that there are, some at the same time, and prints a table.
+func each(ctx context.Context, jobs int, kernels []vm.Kernel, try func(int, vm.Kernel) (*Result, error)) error {
+	errs, tried := make([]error, len(kernels)), make([]*Result, len(kernels))
+	slots := make(chan struct{}, jobs)
+	var running sync.WaitGroup
 	for n, k := range kernels {
 		if k.Dir == "" {
 			fmt.Printf("%s: MISSING: the archive has no kernel of this series\n", k.ID())
 			continue
 		}
-		r, err := try(n, k)
-		errs = append(errs, err)
-		if r != nil {
-			results = append(results, r)
-		}
+		slots <- struct{}{}
 		if ctx.Err() != nil {
-			return errors.Join(errs...)
+			break
 		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			tried[n], errs[n] = try(n, k)
+		})
 	}
+	running.Wait()
+	if ctx.Err() != nil {
+		return errors.Join(errs...)
+	}
+	results := slices.DeleteFunc(tried, func(r *Result) bool { return r == nil })
 	printTable(os.Stdout, results)
 	if want := min(fewest, len(kernels)); len(results) < want {
 		errs = append(errs, fmt.Errorf("%d kernels have run, want %d at least", len(results), want))
@@ -134,10 +145,12 @@ func (p *plan) try(ctx context.Context, n int, k vm.Kernel, kit *vm.Kit) (*Resul
 		r.Broken = runErr.Error()
 	}
 	err = errors.Join(r.write(p.options.results), p.write(k, report))
-	fmt.Printf("%s: %s, booted in %.1f s, %.0f s in all\n", k.ID(), r.Release, r.Boot, r.Seconds)
+	var says strings.Builder // at once: other machines have their say, too
+	fmt.Fprintf(&says, "%s: %s, booted in %.1f s, %.0f s in all\n", k.ID(), r.Release, r.Boot, r.Seconds)
 	for _, line := range r.complaints() {
-		fmt.Println("  " + line)
+		fmt.Fprintln(&says, "  "+line)
 	}
+	fmt.Print(says.String())
 	if n := len(r.complaints()); n > 0 {
 		err = errors.Join(err, fmt.Errorf("kernel %s: %d complaints, see above and %s", k.ID(), n, p.options.results))
 	}

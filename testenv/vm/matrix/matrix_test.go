@@ -129,7 +129,7 @@ func TestEach(t *testing.T) {
 				}
 				kernels = append(kernels, k)
 			}
-			err := each(t.Context(), kernels, func(_ int, k vm.Kernel) (*Result, error) {
+			err := each(t.Context(), 1, kernels, func(_ int, k vm.Kernel) (*Result, error) {
 				switch k.Series {
 				case "b":
 					return &Result{}, broken
@@ -145,11 +145,11 @@ func TestEach(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	tried := 0
-	err := each(ctx, make([]vm.Kernel, 0), nil)
+	err := each(ctx, 1, make([]vm.Kernel, 0), nil)
 	if err != nil {
 		t.Error(err)
 	}
-	_ = each(ctx, []vm.Kernel{{Dir: "/a"}, {Dir: "/b"}}, func(int, vm.Kernel) (*Result, error) {
+	_ = each(ctx, 1, []vm.Kernel{{Dir: "/a"}, {Dir: "/b"}}, func(int, vm.Kernel) (*Result, error) {
 		tried++
 		cancel()
 		return nil, context.Canceled
