@@ -38,7 +38,7 @@ const (
 
 // Options of a diff. The zero value is right for most callers.
 type Options struct {
-	Engine Choice
+	Engine Choice // "" is Auto
 	// Strict makes an entry that vanishes or changes while it is read an
 	// error, a [diff.RaceError]. Else it is counted, see [Diff.Raced].
 	Strict bool

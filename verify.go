@@ -49,7 +49,7 @@ type Verified struct {
 
 // Difference is a path at which the replayed view is not the new view.
 type Difference struct {
-	Path string `json:"path"`
+	Path string `json:"path"` // absolute within the view, bytes
 	// What differs: "missing", "left over" (it should be gone), "hard links", or
 	// names as of [diff.What]; in words, of what is inexpressible.
 	What []string `json:"what"`

@@ -10,7 +10,7 @@ import (
 
 // Change is one difference between the old and the new view.
 type Change struct {
-	Kind Kind
+	Kind Kind   // added, modified or deleted
 	What What   // in what the two sides differ; 0 unless Kind is Modify
 	Path string // absolute within the view, bytes
 	// Entry is the new view's entry, or the old view's of a deleted path.

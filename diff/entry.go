@@ -2,26 +2,26 @@ package diff
 
 // Time is a moment as inodes record it: seconds since 1970 and nanoseconds.
 type Time struct {
-	Sec  int64
-	Nsec uint32
+	Sec  int64  // since 1970, negative before
+	Nsec uint32 // 0 to 999,999,999
 }
 
 // Inode identifies an inode within one view: two entries of a view with equal
 // Inodes are hard links of each other. It means nothing across views or engines.
 type Inode struct {
-	Dev, Ino uint64
+	Dev, Ino uint64 // as st_dev and st_ino
 }
 
 // Entry is what one view shows at a path, as far as a stat call tells.
 type Entry struct {
-	Type   Type
+	Type   Type   // of the file
 	Mode   uint32 // permission bits with setuid, setgid and sticky: st_mode & 07777
-	UID    uint32
-	GID    uint32
+	UID    uint32 // as the view shows it
+	GID    uint32 // as the view shows it
 	Rdev   uint64 // device number, only of character and block devices
 	Size   int64  // bytes; 0 for directories, whose size says nothing
-	Mtime  Time
-	Inode  Inode
+	Mtime  Time   // when the content was changed last
+	Inode  Inode  // which entries of one view share if they are hard links
 	Nlinks uint32 // link count; may count names that the view does not show
 }
 

@@ -38,8 +38,8 @@ type Explanation struct {
 
 // NotDir is something that is no directory. Symbolic links are not followed.
 type NotDir struct {
-	Path   string `json:"path"`
-	Type   Type   `json:"type"`
+	Path   string `json:"path"`             // of it, absolute within the view
+	Type   Type   `json:"type"`             // of it: not a directory
 	Target string `json:"target,omitempty"` // of a symbolic link, see [Difference]
 }
 
@@ -49,8 +49,8 @@ type NotDir struct {
 type Difference struct {
 	What string `json:"what"`           // a name of [What], or "links" for the link count
 	Name string `json:"name,omitempty"` // of an extended attribute, as the view shows it
-	Old  string `json:"old,omitempty"`
-	New  string `json:"new,omitempty"`
+	Old  string `json:"old,omitempty"`  // in the old view
+	New  string `json:"new,omitempty"`  // in the new view
 }
 
 // LayerKind says what a layer is to the stack.
@@ -66,9 +66,9 @@ const (
 
 // LayerAt is what one layer has at a path, as the lookups of both views met it.
 type LayerAt struct {
-	Kind   LayerKind `json:"kind"`
+	Kind   LayerKind `json:"kind"`             // upper, lower, data-only, or the index
 	Number int       `json:"number,omitempty"` // of lower and data-only layers: 1 is asked first
-	Dir    string    `json:"dir"`
+	Dir    string    `json:"dir"`              // as the stack names it
 	// Old and New are for the two views; nil: the view has nothing to do with
 	// the layer.
 	Old *Place `json:"old"`
@@ -95,10 +95,10 @@ type Place struct {
 
 // Hider is what hides the layers below it at a path.
 type Hider struct {
-	Kind   LayerKind `json:"kind"`
-	Number int       `json:"number,omitempty"`
-	At     string    `json:"at"`
-	Has    Presence  `json:"has"`
+	Kind   LayerKind `json:"kind"`             // of the layer that hides them
+	Number int       `json:"number,omitempty"` // as of [LayerAt]
+	At     string    `json:"at"`               // path within the layer
+	Has    Presence  `json:"has"`              // what is there
 }
 
 // Presence says what is at a place: a whiteout, an entry by its type, or nothing.
@@ -115,9 +115,9 @@ const (
 
 // Mark is an extended attribute of overlayfs.
 type Mark struct {
-	At    string `json:"at"` // path within the layer
-	Xattr string `json:"xattr"`
-	Value string `json:"value"`
+	At    string `json:"at"`    // path within the layer
+	Xattr string `json:"xattr"` // its name
+	Value string `json:"value"` // quoted where it is not plain text
 }
 
 // MarshalJSON writes

@@ -81,15 +81,15 @@ type Payload interface {
 
 // OpenFile is a regular file that is open for reading.
 type OpenFile struct {
-	FD     int
+	FD     int   // open for reading
 	Size   int64 // bytes, as it was when it was opened
 	Sparse bool  // less is allocated: there are holes
 }
 
 // Xattr is an extended attribute as a view shows it.
 type Xattr struct {
-	Name  string
-	Value []byte
+	Name  string // with its namespace, as "user.mime_type"
+	Value []byte // may be empty
 }
 
 // ErrRaced is matched by errors which say that something vanished or changed

@@ -5,7 +5,7 @@ import "slices"
 // IDRange says that the Size user or group ids of a container from Container on are
 // the host's from Host on, as a line of /proc/PID/uid_map does.
 type IDRange struct {
-	Container, Host, Size uint32
+	Container, Host, Size uint32 // first id inside, first id outside, number of ids
 }
 
 // IDMap maps user and group ids of a container to those of the host. Without ranges
@@ -15,7 +15,7 @@ type IDRange struct {
 // the host's are those that the mount shows (MOUNT_ATTR_IDMAP, Linux 5.12; layers of
 // an overlay, 5.19).
 type IDMap struct {
-	Users, Groups []IDRange
+	Users, Groups []IDRange // which do not overlap
 }
 
 // IsZero reports whether m has no ranges, so that every id is its own.

@@ -66,8 +66,8 @@ func AddBytes(a, b int64) int64 {
 
 // Held is what an upper directory has at a path.
 type Held struct {
-	Path string
-	Dir  bool
+	Path string // absolute within the view
+	Dir  bool   // it is a directory
 	// Bytes is the size, 0 for a directory; DiskBytes what is allocated; Inodes 1. All
 	// are 0 at a further name of an inode.
 	Bytes, DiskBytes, Inodes int64

@@ -4,9 +4,9 @@ import "fmt"
 
 // Waste is what the layers hold at a path although the new view does not need it.
 type Waste struct {
-	Kind WasteKind
-	Path string // absolute within the view, bytes
-	What What   // in what a metadata-only copy differs, else 0
+	Kind WasteKind // why it is not needed
+	Path string    // absolute within the view, bytes
+	What What      // in what a metadata-only copy differs, else 0
 	// Bytes are the files' sizes, every inode once: 0 at a further name of one. Of
 	// a deleted directory they are those of all that was in it.
 	Bytes int64
@@ -42,10 +42,10 @@ func (k WasteKind) String() string {
 // CopyUps sums up the waste in an upper directory: the files that it holds whole
 // although their content is that of the lower layers.
 type CopyUps struct {
-	Unchanged         int64 `json:"unchanged"`
-	UnchangedBytes    int64 `json:"unchanged_bytes"`
-	MetadataOnly      int64 `json:"metadata_only"`
-	MetadataOnlyBytes int64 `json:"metadata_only_bytes"`
+	Unchanged         int64 `json:"unchanged"`           // files that are equal to what is below
+	UnchangedBytes    int64 `json:"unchanged_bytes"`     // their sizes
+	MetadataOnly      int64 `json:"metadata_only"`       // files that differ in metadata alone
+	MetadataOnlyBytes int64 `json:"metadata_only_bytes"` // their sizes
 }
 
 // Bytes is how much smaller the upper directory could be.

@@ -80,8 +80,8 @@ func Names() []string {
 
 // About describes a question.
 type About struct {
-	Name    string
-	Group   string
+	Name    string // as in [Result]
+	Group   string // of questions that are shown together
 	Since   string // the Linux release that brought it, or ""
 	Asks    string // what is true if the answer is yes
 	How     string // what is done to find out

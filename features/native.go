@@ -41,7 +41,7 @@ const (
 
 // Reason is something that is special about overlays.
 type Reason struct {
-	Code Code `json:"code"`
+	Code Code `json:"code"` // for programs
 	// Blocks is whether the native engine can't answer because of it.
 	Blocks bool   `json:"blocks"`
 	Text   string `json:"text"`
@@ -49,8 +49,8 @@ type Reason struct {
 
 // Verdict is what another tool decides.
 type Verdict struct {
-	Tool   string `json:"tool"` // "moby" or "containers/storage"
-	Native bool   `json:"native"`
+	Tool   string `json:"tool"`             // "moby" or "containers/storage"
+	Native bool   `json:"native"`           // whether it diffs natively
 	Reason string `json:"reason,omitempty"` // why not, in that tool's words
 }
 

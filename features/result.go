@@ -50,9 +50,9 @@ func (a *Answer) UnmarshalText(text []byte) error {
 
 // Result is the answer to one question.
 type Result struct {
-	Name   string `json:"name"`
-	Group  string `json:"group"`
-	Answer Answer `json:"answer"`
+	Name   string `json:"name"`   // one of [Names]
+	Group  string `json:"group"`  // of questions that are shown together
+	Answer Answer `json:"answer"` // yes, no or unknown
 	// Asks is the statement that is true if the answer is yes.
 	Asks string `json:"asks"`
 	// Reason says what the kernel did, if the answer is not yes. With yes, it

@@ -9,11 +9,11 @@ import (
 
 // Site is where answers hold.
 type Site struct {
-	Kernel        string `json:"kernel"` // as uname -r has it
-	Directory     string `json:"directory"`
-	FileSystem    string `json:"file_system"` // "ext4"
-	UID           int    `json:"uid"`         // the effective one
-	InitialUserns bool   `json:"initial_user_namespace"`
+	Kernel        string `json:"kernel"`                 // as uname -r has it
+	Directory     string `json:"directory"`              // that was asked about
+	FileSystem    string `json:"file_system"`            // "ext4"
+	UID           int    `json:"uid"`                    // the effective one
+	InitialUserns bool   `json:"initial_user_namespace"` // the process is in it
 	// Trusted is whether trusted.* attributes can be read, which takes
 	// CAP_SYS_ADMIN in the initial user namespace.
 	Trusted bool `json:"trusted_xattrs"`

@@ -53,15 +53,15 @@ type IDMap = diff.IDRange
 // Descriptor says what a blob is, as a descriptor of the OCI image-spec (descriptor.md) does, with
 // the same fields in JSON.
 type Descriptor struct {
-	MediaType string        `json:"mediaType"`
-	Digest    digest.Digest `json:"digest"`
-	Size      int64         `json:"size"` // bytes
+	MediaType string        `json:"mediaType"` // as of [Compression.MediaType]
+	Digest    digest.Digest `json:"digest"`    // SHA-256
+	Size      int64         `json:"size"`      // bytes
 }
 
 // Exported is what became of an export.
 type Exported struct {
-	Descriptor Descriptor `json:"descriptor"` // of what was written
-	DiffID     digest.Digest      `json:"diff_id"`    // of the archive before compression
+	Descriptor Descriptor    `json:"descriptor"` // of what was written
+	DiffID     digest.Digest `json:"diff_id"`    // of the archive before compression
 	// Bytes is the length of the archive before compression.
 	Bytes   int64 `json:"bytes"`
 	Entries int64 `json:"entries"`
@@ -78,7 +78,7 @@ type Exported struct {
 
 // Lack is something that a layer can't say of an entry.
 type Lack struct {
-	Path string
+	Path string // of the entry, absolute within the view
 	// What of the entry is not in the layer; 0: the whole entry, and all below it.
 	What diff.What
 	Why  string // in words

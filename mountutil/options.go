@@ -12,10 +12,10 @@ import (
 type Options struct {
 	Lower       []string // lower layers, topmost first
 	Data        []string // data-only lower layers (Linux 6.5), first searched first
-	Upper, Work string
+	Upper, Work string   // "": read-only
 
 	UserXattr          bool // Linux 5.11
-	DefaultPermissions bool
+	DefaultPermissions bool // of callers, not of the mounter
 
 	RedirectDir   string // on, off, follow or nofollow (Linux 4.10)
 	Metacopy      string // on or off (Linux 4.19)

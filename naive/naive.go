@@ -25,9 +25,9 @@ type Engine struct {
 // Tree is a directory tree: the descriptor of its root, open for reading, what
 // closes it, and a name for messages.
 type Tree struct {
-	FD     int
-	Closer io.Closer
-	Name   string
+	FD     int       // of the root
+	Closer io.Closer // of what FD belongs to
+	Name   string    // for messages
 	// Names is the descriptor of the upper directory of the overlay that the tree is,
 	// 0 if there is none: names in it are looked up in the tree although no listing has
 	// them, since overlayfs leaves out those that it can't look up.

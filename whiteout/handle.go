@@ -13,7 +13,7 @@ import (
 // what was copied up (4.12), and in hexadecimal as the name of an entry of the
 // inode index (4.13).
 type Origin struct {
-	Handle sys.Handle
+	Handle sys.Handle // as name_to_handle_at(2) returns it
 	// FileSystem is the UUID of the layer's file system; zero if it has none or
 	// the overlay is mounted with uuid=off.
 	FileSystem [16]byte

@@ -10,7 +10,7 @@ import (
 // Namespace has the names of the extended attributes that mark entries of a
 // layer.
 type Namespace struct {
-	Prefix   string
+	Prefix   string // of all names
 	Opaque   string // of a directory: [Namespace.IsOpaqueDir]
 	Redirect string // of a directory or metacopy file (4.10): [ParseRedirect]
 	Metacopy string // of a regular file (4.19): [CheckMetacopy]
