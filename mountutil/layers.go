@@ -121,7 +121,7 @@ func (r *resolver) explain() error {
 	r.stack.Unproven = nil
 	for i, l := range r.mount.Layers() {
 		switch {
-		case l.Verdict == witness.Proven && !l.OwnersUnknown():
+		case l.Verdict == witness.Proven && !l.OwnersUnknown() && (i < uppers || !r.unordered()):
 		case i < uppers:
 			r.stack.Unproven = append(r.stack.Unproven, r.stack.Upper)
 		default:
@@ -149,6 +149,9 @@ func (r *resolver) explain() error {
 	}
 	return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
 }
+
+// unordered reports whether nothing tells if lower layers have each other's names by now.
+func (r *resolver) unordered() bool { return r.undated && len(r.stack.Lower) > 1 }
 
 // mostDoubtful is how many layers may have each other's names: of so many, all pairs are
 // tried.
@@ -244,8 +247,10 @@ func (r *resolver) isWork(dir int, upper *witness.Layer) (id sys.Identity, ok bo
 	}
 	var work sys.Identity
 	made := slices.Contains(r.parser.Generic, "rw") && r.parser.Fsync != "volatile"
-	if sys.IdentityAt(dir, "work", &work) == nil && made && work.HasBtime {
-		r.mounted = &work.Btime
+	if sys.IdentityAt(dir, "work", &work) == nil && made {
+		if r.undated = !work.HasBtime; !r.undated {
+			r.mounted = &work.Btime
+		}
 	}
 	return id, true
 }

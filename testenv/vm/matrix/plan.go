@@ -46,6 +46,7 @@ var leftOutTests = map[string]string{
 		"|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
 		"|^TestScripts$/^tmpfs$/^(help|man|(explain_|probe_)?wrong(_usage)?)$" + // asks no kernel
+		"|^TestPause_(Killed|Torn)$" + // about processes, and long
 		"|^TestExplore", // there is no tmux
 	"diff/difftest":     "^TestRun(Random)?$|^TestShrink$",                        // the root package runs the suite on real engines
 	"integration/graph": "^TestDocument$|^TestDriver(_Mounted)?$/^Random$",        // the sources; the root package has as many
@@ -53,7 +54,7 @@ var leftOutTests = map[string]string{
 	"layer": "^TestApply_(Again|Canceled|Deep)$|^TestCompression_RoundTrip$" + // asks no kernel
 		"|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$",
 	"naive":                  "^TestConformance_LiveMount$/^(ext4|xfs)$",
-	"native":                 "^TestUsage_Allocations$",
+	"native":                 "^TestUsage_Allocations$|^TestFuseOverlayfs$",
 	"cmd/overlaydiff/stores": "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
 	"testenv":                "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
 	"cmd/overlaydiff/internal/torture": "^Test(Cancellation|Kills|Limits|Privilege|Races|Serve|Soak|Swaps)" + // long, and not about kernels; bad disks are only there
@@ -65,7 +66,7 @@ var leftOutTests = map[string]string{
 var (
 	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil", "cmd/overlaydiff/internal/torture"}
 	leftOutMore = map[string]string{
-		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$|^TestPause_(Killed|Torn)$",
+		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$",
 	}
 )
 
