@@ -121,7 +121,7 @@ func (r *resolver) explain() error {
 	r.stack.Unproven = nil
 	for i, l := range r.mount.Layers() {
 		switch {
-		case l.Verdict == witness.Proven && !l.OwnersUnknown() && (i < uppers || !r.unordered()):
+		case l.Verdict == witness.Proven && !l.OwnersUnknown():
 		case i < uppers:
 			r.stack.Unproven = append(r.stack.Unproven, r.stack.Upper)
 		default:
@@ -144,14 +144,25 @@ func (r *resolver) explain() error {
 			evidence = orphans[0].Path
 		}
 	}
-	if evidence == "" {
-		return nil
+	if evidence != "" {
+		return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
 	}
-	return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
+	r.undatedLowers()
+	return nil
 }
 
-// unordered reports whether nothing tells if lower layers have each other's names by now.
-func (r *resolver) unordered() bool { return r.undated && len(r.stack.Lower) > 1 }
+// undatedLowers makes the lower layers unproven if there are several, and nothing tells whether
+// they have each other's names by now.
+func (r *resolver) undatedLowers() {
+	if !r.undated || len(r.stack.Lower) < 2 {
+		return
+	}
+	for _, path := range r.stack.Lower {
+		if !slices.Contains(r.stack.Unproven, path) {
+			r.stack.Unproven = append(r.stack.Unproven, path)
+		}
+	}
+}
 
 // mostDoubtful is how many layers may have each other's names: of so many, all pairs are
 // tried.
