@@ -19,6 +19,7 @@ require (
 	github.com/pkg/xattr v0.4.12
 	github.com/sirupsen/logrus v1.10.2
 	go.podman.io/storage v1.65.0
+	golang.org/x/sys v0.49.0
 )
 
 require (
@@ -60,7 +61,6 @@ require (
 	go.opentelemetry.io/otel/trace v1.46.0 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 

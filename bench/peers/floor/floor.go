@@ -1,6 +1,6 @@
 // Package floor is the limit that measurements are compared with: the system
 // calls that a task takes, and as little as can be beside them. It lists
-// directories with getdents64 into a large buffer and calls newfstatat for each
+// directories with getdents64 into a large buffer and calls fstatat for each
 // name, relative to the directory's descriptor, without telling Go's scheduler.
 // Nothing is sorted or kept; it has no care for races or for markers.
 //
@@ -286,7 +286,7 @@ func (w *worker) look(j job, name *byte, isDir bool) error {
 }
 
 func statAt(dir int, name *byte, st *syscall.Stat_t) syscall.Errno {
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_NEWFSTATAT, uintptr(dir), uintptr(unsafe.Pointer(name)),
+	_, _, errno := syscall.RawSyscall6(sysFstatat, uintptr(dir), uintptr(unsafe.Pointer(name)),
 		uintptr(unsafe.Pointer(st)), atSymlinkNofollow, 0, 0)
 	return errno
 }
