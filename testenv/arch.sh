@@ -4,7 +4,7 @@
 #
 #   testenv/arch.sh                  all architectures
 #   testenv/arch.sh 386 s390x        these
-#   testenv/arch.sh -library 386     the library alone, without the command and what serves it
+#   testenv/arch.sh -library 386     the library's module alone, without that of the command
 #   testenv/arch.sh -list            prints the names of all
 #
 # Nothing is run: make test-arch does that. With a cold build cache an architecture takes some
@@ -20,7 +20,7 @@ if [ "${1-}" = -list ]; then
 fi
 packages=(./... ./cmd/overlaydiff/...)
 if [ "${1-}" = -library ]; then
-  packages=(. ./diff/... ./features ./internal/fswalk ./internal/idmap ./internal/inode ./internal/paths ./internal/sys ./internal/views ./internal/witness ./layer ./mountutil ./naive ./native ./whiteout)
+  packages=(./...) # of that module
   shift
 fi
 [ $# -gt 0 ] || set -- "${all[@]}"
