@@ -246,6 +246,7 @@ func becomeNested(dir string) (string, error) {
 // container engines do that.
 func TestFromMount_ExchangedParents(t *testing.T) {
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		testenv.Needs(t, fs, testenv.LayerHandles)
 		dir := testenv.Scratch(t, fs) + "/layers"
 		testenv.Tree(t, dir, "dir 1", "dir 1/fs", "dir 1/fs/a", "file 1/fs/one content=1", "dir 2", "dir 2/fs", "file 2/fs/a content=x", "file 2/fs/two content=2",
 			"dir u", "file u/a content=y", "dir w")

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/overlaydiff/overlaydiff/diff"
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 	"github.com/overlaydiff/overlaydiff/mountutil"
 	"github.com/overlaydiff/overlaydiff/testenv"
 )
@@ -439,6 +440,16 @@ func (c *stale) twin(from, to string) error {
 	return c.alter(to)
 }
 
+// dated reports whether it is known when the overlay was mounted.
+func (c *stale) dated() bool {
+	fd, err := sys.OpenDir(c.dir)
+	c.must(err)
+	defer sys.Close(fd)
+	var id sys.Identity
+	c.must(sys.IdentityAt(fd, "", &id))
+	return id.HasBtime
+}
+
 // alter changes a copy of a layer.
 func (c *stale) alter(dir string) error {
 	if err := os.WriteFile(dir+"/only-in-the-copy", nil, 0o644); err != nil {
@@ -489,7 +500,8 @@ func (c *stale) ask(who string, want []string, find func() (diff.Stack, error)) 
 			c.unproven++
 		}
 		d := cmp.Diff(want, got)
-		if d != "" && !c.visible && len(s.Unproven) > 0 { // nothing that is visible could tell
+		// Nothing that is visible could tell, or the order of layers can't be known.
+		if d != "" && len(s.Unproven) > 0 && (!c.visible || !c.dated()) {
 			c.undecided++
 			continue
 		}

@@ -144,10 +144,24 @@ func (r *resolver) explain() error {
 			evidence = orphans[0].Path
 		}
 	}
-	if evidence == "" {
-		return nil
+	if evidence != "" {
+		return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
 	}
-	return &LayerError{Mount: r.name, Kind: "lower", Path: path, Evidence: evidence}
+	r.undatedLowers()
+	return nil
+}
+
+// undatedLowers makes the lower layers unproven if there are several, and nothing tells whether
+// they have each other's names by now.
+func (r *resolver) undatedLowers() {
+	if !r.undated || len(r.stack.Lower) < 2 {
+		return
+	}
+	for _, path := range r.stack.Lower {
+		if !slices.Contains(r.stack.Unproven, path) {
+			r.stack.Unproven = append(r.stack.Unproven, path)
+		}
+	}
 }
 
 // mostDoubtful is how many layers may have each other's names: of so many, all pairs are
@@ -244,8 +258,10 @@ func (r *resolver) isWork(dir int, upper *witness.Layer) (id sys.Identity, ok bo
 	}
 	var work sys.Identity
 	made := slices.Contains(r.parser.Generic, "rw") && r.parser.Fsync != "volatile"
-	if sys.IdentityAt(dir, "work", &work) == nil && made && work.HasBtime {
-		r.mounted = &work.Btime
+	if sys.IdentityAt(dir, "work", &work) == nil && made {
+		if r.undated = !work.HasBtime; !r.undated {
+			r.mounted = &work.Btime
+		}
 	}
 	return id, true
 }

@@ -75,6 +75,9 @@ type resolver struct {
 	bases   []string      // from which relative words may lead on
 	moved   []relocation  // how words led to layers that were found
 	mounted *sys.Timespec // when the overlay was mounted; nil if that is not known
+	// undated: when the overlay was mounted is not known because the file system does not
+	// record when a directory was made (tmpfs on old kernels).
+	undated bool
 	// elsewhere: a layer was not where its name leads.
 	elsewhere bool
 	// doubtful are those of the mount's layers that may be another one of them: the name is

@@ -28,6 +28,7 @@ const (
 	DataLayers     Need = "data-only layers"
 	Tmpfiles       Need = "files without a name" // O_TMPFILE, on an overlay
 	FileSystemIDs  Need = "file system ids"      // that a program may ask for
+	LayerHandles   Need = "handles of layers"    // that a mount tells (Linux 6.6)
 
 	// Where kernels take the same layers in two ways: the newer one.
 	UnmarkedDirs    Need = "new directories without a mark"         // that hide nothing
@@ -96,6 +97,17 @@ var probes = map[Need]func(tb testing.TB, dir string) error{
 				return syscall.EOPNOTSUPP
 			}
 			return nil
+		})
+	},
+	LayerHandles: func(tb testing.TB, dir string) error {
+		return tryOverlay(tb, dir, Overlay{}, func(merged string) error {
+			fd, err := sys.OpenDir(merged)
+			if err != nil {
+				return err
+			}
+			defer sys.Close(fd)
+			_, err = sys.FIDAt(fd, "")
+			return err
 		})
 	},
 	LooseOrigins: func(tb testing.TB, dir string) error {

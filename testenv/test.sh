@@ -33,7 +33,7 @@ formatted() {
 # The version is pinned there: the answer depends on the commit, not on the day. So
 # govulncheck is not here, but in make torture.
 static() {
-  go run ./cmd/overlaydiff/internal/torture/campaign -run '^staticcheck$' -dir dist/staticcheck
+  go run ./cmd/overlaydiff/internal/torture/campaign -run '^staticcheck( cmd/overlaydiff)?$' -dir dist/staticcheck
 }
 
 # 32 bits, and the other byte order. With a cold cache each architecture takes minutes, so
@@ -65,7 +65,7 @@ fuzz() {
 
 # QEMU and its kernels, which nothing else needs; without a network it fails.
 kernels() {
-  local arch series failed=
+  local arch series job jobs=() failed=
   go build -o dist/matrix ./testenv/vm/matrix || return
   for arch in amd64 arm64 s390x; do
     series=$(for kernel in $OVERLAYDIFF_KERNELS; do
@@ -76,8 +76,12 @@ kernels() {
       esac
     done)
     [ -n "$series" ] || continue
-    testenv/install.sh "vm-$arch" && dist/matrix -arch "$arch" -slice -kernels "$series" || failed=1
+    testenv/install.sh "vm-$arch" || return
+    dist/matrix -arch "$arch" -slice -kernels "$series" & # the results have names of their own
+    jobs+=($!)
   done
+  trap 'kill "${jobs[@]}" 2>/dev/null; exit 143' TERM HUP # else the machines would go on
+  for job in "${jobs[@]}"; do wait "$job" || failed=1; done
   [ -z "$failed" ]
 }
 

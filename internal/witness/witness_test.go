@@ -93,6 +93,7 @@ func (s *stack) orphans(want ...string) {
 
 func TestMount(t *testing.T) {
 	testenv.EachFS(t, func(t *testing.T, fs testenv.FS) {
+		testenv.Needs(t, fs, testenv.LayerHandles) // TestStale of the root package has the rest
 		t.Run("the right layers", func(t *testing.T) {
 			s := newStack(t, fs, "write top changed", "unlink hidden", "tmpfile new x")
 			s.layer("u", Proven)

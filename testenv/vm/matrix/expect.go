@@ -29,6 +29,7 @@ var lacks = map[string][]lack{
 		{testenv.DataLayers, everywhere},
 		{testenv.FileSystemIDs, []testenv.FS{testenv.Tmpfs, testenv.Ext4}}, // the others have calls of their own
 		{testenv.IDMaps, everywhere},
+		{testenv.LayerHandles, everywhere},
 		{testenv.LayersByFD, asSuch},
 		{testenv.LooseOrigins, everywhere},
 		{testenv.ManyLayers, asSuch},
@@ -48,6 +49,7 @@ var lacks = map[string][]lack{
 		{testenv.DataLayers, everywhere},
 		{testenv.FileSystemIDs, []testenv.FS{testenv.Tmpfs, testenv.Ext4}}, // the others have calls of their own
 		{testenv.IDMaps, onTmpfs},
+		{testenv.LayerHandles, everywhere},
 		{testenv.LayersByFD, asSuch},
 		{testenv.ManyLayers, asSuch},
 		{testenv.MappedACLs, everywhere},

@@ -46,16 +46,18 @@ var leftOutTests = map[string]string{
 		"|^TestScripts$/^tmpfs$/^(demo_)?signals$" + // about processes
 		"|^TestScripts$/^(xfs|btrfs)$/^probe_" + // ext4 and tmpfs tell kernels apart
 		"|^TestScripts$/^tmpfs$/^(help|man|(explain_|probe_)?wrong(_usage)?)$" + // asks no kernel
+		"|^TestPause_(Killed|Torn)$" + // about processes, and long
 		"|^TestExplore", // there is no tmux
 	"diff/difftest":     "^TestRun(Random)?$|^TestShrink$",                        // the root package runs the suite on real engines
 	"integration/graph": "^TestDocument$|^TestDriver(_Mounted)?$/^Random$",        // the sources; the root package has as many
 	"internal/fswalk":   "^TestPoolBoundsDescriptors$|^TestListIsSortedAndWhole$", // asks no kernel, and is long
 	"layer": "^TestApply_(Again|Canceled|Deep)$|^TestCompression_RoundTrip$" + // asks no kernel
 		"|^TestHeaders_Random$|^TestApply_GNUTar$/^(ext4|xfs|btrfs)$",
-	"naive":                  "^TestConformance_LiveMount$/^(ext4|xfs)$",
-	"native":                 "^TestUsage_Allocations$",
-	"cmd/overlaydiff/stores": "^TestContainersStorage_brokenEntries$|^TestBolt_random$", // asks no kernel
-	"testenv":                "^TestRandom_(Ends|Verbs)$",                               // asks no kernel
+	"naive":  "^TestConformance_LiveMount$/^(ext4|xfs)$",
+	"native": "^TestUsage_Allocations$|^TestFuseOverlayfs$",
+	"cmd/overlaydiff/stores": "^TestContainersStorage_brokenEntries$|^TestBolt_random$" + // asks no kernel
+		"|^TestAsk$", // there is no getent
+	"testenv": "^TestRandom_(Ends|Verbs)$", // asks no kernel
 	"cmd/overlaydiff/internal/torture": "^Test(Cancellation|Kills|Limits|Privilege|Races|Serve|Soak|Swaps)" + // long, and not about kernels; bad disks are only there
 		"|^TestFaults$|^TestFaults_(BadDisk|FullDisk|Remote)$",
 }
@@ -65,7 +67,7 @@ var leftOutTests = map[string]string{
 var (
 	sliced      = []string{".", "cmd/overlaydiff", "features", "mountutil", "cmd/overlaydiff/internal/torture"}
 	leftOutMore = map[string]string{
-		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$|^TestPause_(Killed|Torn)$",
+		"cmd/overlaydiff": "|^TestProbe_(AfterKilled|Cancelled|Full|Killed|Signalled|Together)$",
 	}
 )
 

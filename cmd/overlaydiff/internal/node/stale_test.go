@@ -49,6 +49,7 @@ func TestHold_Stale(t *testing.T) {
 			return syscall.Mount(dir+"/twin", dir+"/u", "", syscall.MS_BIND, "")
 		}, false},
 	}
+	handles := testenv.Has(t, testenv.Tmpfs, testenv.LayerHandles) // else some can't be found again
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := testenv.Scratch(t, testenv.Tmpfs)
@@ -57,7 +58,7 @@ func TestHold_Stale(t *testing.T) {
 			c := stores.Container{Name: "web", Stack: diff.Stack{Lower: []string{dir + "/l1", dir + "/l2"}, Upper: dir + "/u", Work: dir + "/w"}}
 			c.RW.Dir = c.Stack.Upper
 			merged := testenv.Mount(t, testenv.Overlay{Lower: c.Stack.Lower, Upper: c.Stack.Upper, Work: c.Stack.Work})
-			testenv.Do(t, merged, "unlink b", "write c changed", "tmpfile new x")
+			testenv.Do(t, merged, "unlink b", "write c changed", "create new x")
 			want := []string{"D /b", "C /c", "A /new"}
 			if err := test.spoil(dir); err != nil {
 				t.Fatal(err)
@@ -71,7 +72,7 @@ func TestHold_Stale(t *testing.T) {
 			}
 			hold(t.Context(), "/", &c, overlays)
 			if c.Err != nil {
-				if !test.refused {
+				if !test.refused && handles {
 					t.Error(c.Err)
 				}
 				return
