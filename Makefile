@@ -29,7 +29,7 @@ test-integration-containerd: ## test the containerd plugins, in a containerd 2 a
 	integration/containerd/test.sh
 	integration/containerd.sh
 
-test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines, of ARCH=arm64; RUN=regexp, SLICE=1 for a part
+test-vm: ## run the tests on KERNELS="5.10 6.1 …" in virtual machines, of ARCH=arm64 (KERNELS=latest-16k: larger pages); RUN=regexp, SLICE=1 for a part
 	testenv/install.sh vm$(ARCH:%=-%)
 	go build -o dist/matrix ./testenv/vm/matrix
 	dist/matrix $(if $(ARCH),-arch $(ARCH)) $(if $(KERNELS),-kernels '$(KERNELS)') $(if $(RUN),-run '$(value RUN)') $(if $(SLICE),-slice)

@@ -4,6 +4,7 @@
 #   testenv/vm/kernels.sh [-arch ARCH] 5.10 6.12 latest
 #
 # ARCH is amd64 unless said otherwise, arm64, or s390x, which the archive has only latest of.
+# The suffix -16k, as in latest-16k, asks for arm64 kernels with pages of 16 KiB instead of 4 KiB.
 #
 # Prints a line for each: the series and the directory that has its kernel and
 # modules, or MISSING for a series that the archive has no longer, or never had.
@@ -23,8 +24,6 @@ if [ "${1-}" = -arch ]; then
 fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/overlaydiff/kernels
 [ "$arch" = amd64 ] || cache=$cache/$arch
-flavour=cloud-$arch
-[ "$arch" != s390x ] || flavour=s390x # it has no other
 root=$cache/.apt # absolute: apt takes a relative one for one below /
 mkdir -p "$root"/{parts,state/lists/partial,cache/archives/partial}
 exec 9>"$cache/.lock"
@@ -69,12 +68,12 @@ versions() {
   } | grep -E '^[0-9]+\.[0-9]+\.[0-9]' | sort -Vu
 }
 
-# fetch VERSION: unpacks its kernel and the modules that tests may need.
+# fetch VERSION DIR: unpacks its kernel and the modules that tests may need.
 fetch() {
-  local version=$1 packages package
+  local version=$1 dir=$2 packages package
   unpacked=$cache/.unpacked
-  rm -rf "$unpacked" "$cache/.debs" "${cache:?}/$version"
-  mkdir -p "$unpacked" "$cache/.debs" "$cache/$version/modules"
+  rm -rf "$unpacked" "$cache/.debs" "${dir:?}"
+  mkdir -p "$unpacked" "$cache/.debs" "$dir/modules"
   packages="linux-image-$version-$flavour"
   if grep -qx "linux-binary-$version-$flavour" <<<"$names"; then
     packages="linux-binary-$version-$flavour linux-modules-$version-$flavour"
@@ -83,12 +82,12 @@ fetch() {
   for package in "$cache"/.debs/*.deb; do
     dpkg-deb -x "$package" "$unpacked" || return
   done
-  find "$unpacked" -type f -name 'vmlinuz*' -exec mv {} "$cache/$version/vmlinuz" \;
+  find "$unpacked" -type f -name 'vmlinuz*' -exec mv {} "$dir/vmlinuz" \;
   find "$unpacked" -type f -name '*.ko*' \
     -regex '.*/kernel/\(arch\|crypto\|fs\|lib\|drivers/\(block\|char\|dax\|md\|virtio\)\)/.*' \
-    -exec mv -t "$cache/$version/modules" {} +
+    -exec mv -t "$dir/modules" {} +
   rm -rf "$unpacked" "$cache/.debs"
-  touch "$cache/$version/.ok" # last: without it, the next run starts over
+  touch "$dir/.ok" # last: without it, the next run starts over
 }
 
 # The packages of the tools that kit.go lists.
@@ -125,12 +124,11 @@ emulator() {
 : >"$root/state/status"
 sources >"$root/parts/kernels.sources"
 apt-get "${apt[@]}" -qq update >&2 || echo "kernels.sh: not every index could be fetched" >&2
-names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E "^linux-(image|binary|modules)-[0-9].*-$flavour\$" || true)
+names=$(apt-cache "${apt[@]}" pkgnames linux- | grep -E '^linux-(image|binary|modules)-[0-9]' || true)
 [ -n "$names" ] || {
   echo "kernels.sh: apt knows of no kernels at all: without the network, and without an index of before, there are none" >&2
   exit 1
 }
-have=$(versions)
 
 for series; do
   if [ "$series" = tools ]; then
@@ -147,15 +145,21 @@ for series; do
     echo "qemu-user $dir"
     continue
   fi
-  case $series in
+  flavour=cloud-$arch pages=
+  case $arch/$series in
+    s390x/*) flavour=s390x ;; # it has no other
+    arm64/*-16k) flavour=arm64-16k pages=-16k ;;
+  esac
+  pattern=${series%"$pages"}
+  case $pattern in
     latest) pattern='^' ;;
-    *) pattern="^${series//./\\.}\\." ;;
+    *) pattern="^${pattern//./\\.}\\." ;;
   esac
   found=
   # An index may name a kernel that a mirror does not have, or has no longer: then the one before.
-  for version in $(grep -E "$pattern" <<<"$have" | tac | head -n 3); do
-    found=$version
-    { [ -e "$cache/$version/.ok" ] || fetch "$version"; } && break
+  for version in $(versions | grep -E "$pattern" | tac | head -n 3); do
+    found=$version$pages
+    { [ -e "$cache/$found/.ok" ] || fetch "$version" "$cache/$found"; } && break
     found=failed
   done
   [ "$found" != failed ] || { echo "kernels.sh: no kernel of the series $series can be fetched" >&2; exit 1; }

@@ -280,7 +280,7 @@ func TestFetch(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
 	kernels := filepath.Join(cache, "overlaydiff/kernels")
-	for _, version := range []string{"6.12.9+deb13", "6.12.10+deb13", "7.2.1+deb13"} {
+	for _, version := range []string{"6.12.9+deb13", "6.12.10+deb13", "7.2.1+deb13", "arm64/7.2.1+deb13", "arm64/6.18.1+deb13-16k"} {
 		check(t, os.MkdirAll(filepath.Join(kernels, version), 0o755))
 		check(t, os.WriteFile(filepath.Join(kernels, version, ".ok"), nil, 0o644))
 	}
@@ -298,6 +298,10 @@ linux-image-7.2.1+deb13-cloud-amd64
 linux-binary-7.2.1+deb13-cloud-amd64
 linux-modules-7.2.1+deb13-cloud-amd64
 linux-binary-7.3.1+deb13-cloud-amd64
+linux-binary-7.2.1+deb13-cloud-arm64
+linux-modules-7.2.1+deb13-cloud-arm64
+linux-image-6.18.1+deb13-arm64-16k
+linux-image-6.18.2+deb13-cloud-arm64
 END`,
 	}
 	fakes(t, programs)
@@ -306,6 +310,18 @@ END`,
 	want := []Kernel{{"amd64", "5.10", ""}, {"amd64", "6.12", kernels + "/6.12.10+deb13"}, {"amd64", "latest", kernels + "/7.2.1+deb13"}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
+	}
+
+	// A size of pages is a flavour that arm64 alone has.
+	for arch, want := range map[string][]Kernel{
+		"arm64": {{"arm64", "latest", kernels + "/arm64/7.2.1+deb13"}, {"arm64", "latest-16k", kernels + "/arm64/6.18.1+deb13-16k"}},
+		"amd64": {{"amd64", "latest", kernels + "/7.2.1+deb13"}, {"amd64", "latest-16k", ""}},
+	} {
+		got, err := Fetch(t.Context(), arch, "latest", "latest-16k")
+		check(t, err)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: -want +got:\n%s", arch, d)
+		}
 	}
 
 	// Without the network, or a mirror, there is no answer, rather than MISSING.

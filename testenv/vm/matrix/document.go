@@ -89,13 +89,17 @@ func kernelColumns(first string, results []*Result) []string {
 	return heads
 }
 
-// short is the release without the flavour, and the architecture unless it is amd64.
+// short is the release without the flavour for clouds, and the architecture unless it is amd64:
+// 7.3.4+deb13, 7.3.4+deb13 arm64, 7.3.4+deb13 arm64-16k.
 func (r *Result) short() string {
-	release := strings.TrimSuffix(r.Release, "-cloud-"+r.Arch)
-	if r.Arch == "amd64" {
+	release, flavour := r.Release, ""
+	if i := strings.LastIndex(release, "-"+r.Arch); i > 0 {
+		release, flavour = strings.TrimSuffix(release[:i], "-cloud"), release[i+1:]
+	}
+	if flavour == "amd64" {
 		return release
 	}
-	return release + " " + r.Arch
+	return release + " " + flavour
 }
 
 func writeSuites(b *strings.Builder, results []*Result) {

@@ -175,6 +175,7 @@ func TestDocument(t *testing.T) {
 			Probes: map[string]json.RawMessage{"ext4": probed("unknown"), "tmpfs": probed("no")},
 		},
 		{Arch: "arm64", Series: "latest", Release: "7.3.4+deb13-cloud-arm64", Suites: []Suite{{Package: "native", Passed: 4, Seconds: 9}}, Probes: map[string]json.RawMessage{"ext4": probed("yes"), "tmpfs": probed("yes")}},
+		{Arch: "arm64", Series: "latest-16k", Release: "7.3.4+deb13-arm64-16k", Suites: []Suite{{Package: "native", Passed: 4, Seconds: 8}}, Probes: map[string]json.RawMessage{"ext4": probed("yes"), "tmpfs": probed("yes")}},
 		{Arch: "amd64", Series: "6.12", Release: "6.12.1", Part: true},
 	} {
 		if err := r.write(dir); err != nil {
@@ -189,8 +190,8 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| package | 5.10.0-46 | 7.3.4+deb13 | 7.3.4+deb13 arm64 |", "| `native` | **FAIL** 3, 1 failed, 2 not there; 0 s | 5; 2 s | 4; 9 s |", "- 5.10.0-46: native: TestX failed\n",
-		"| `userxattr` | ?, tmpfs no | yes | yes | x |", `it a\|b`, "- 5.10.0-46: userxattr on tmpfs\n", "- 7.3.4+deb13: nothing is missing\n", "| latest | arm64 | 7.3.4+deb13-cloud-arm64 |", "QEMU emulates",
+		"| package | 5.10.0-46 | 7.3.4+deb13 | 7.3.4+deb13 arm64 | 7.3.4+deb13 arm64-16k |", "| `native` | **FAIL** 3, 1 failed, 2 not there; 0 s | 5; 2 s | 4; 9 s | 4; 8 s |", "- 5.10.0-46: native: TestX failed\n",
+		"| `userxattr` | ?, tmpfs no | yes | yes | yes | x |", `it a\|b`, "- 5.10.0-46: userxattr on tmpfs\n", "- 7.3.4+deb13: nothing is missing\n", "| latest | arm64 | 7.3.4+deb13-cloud-arm64 |", "QEMU emulates",
 	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%q is not in the document:\n%s", want, b)

@@ -204,7 +204,7 @@ func readResults(dir string) ([]*Result, error) {
 		all = append(all, r)
 	}
 	slices.SortFunc(all, func(a, b *Result) int {
-		return cmp.Or(strings.Compare(a.Arch, b.Arch), compareVersions(a.Release, b.Release))
+		return cmp.Or(strings.Compare(a.Arch, b.Arch), compareVersions(a.Release, b.Release), strings.Compare(a.Series, b.Series))
 	})
 	return all, nil
 }
