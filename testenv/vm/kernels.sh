@@ -3,7 +3,7 @@
 #
 #   testenv/vm/kernels.sh [-arch ARCH] 5.10 6.12 latest
 #
-# ARCH is amd64 unless said otherwise, arm64, or s390x, which the archive has only latest of.
+# ARCH is amd64 unless said otherwise, arm64, or s390x, for which the archive has one series.
 # The suffix -16k, as in latest-16k, asks for arm64 kernels with pages of 16 KiB instead of 4 KiB.
 #
 # Prints a line for each: the series and the directory that has its kernel and

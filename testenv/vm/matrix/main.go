@@ -51,7 +51,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "how many machines run at the same time; each keeps one processor busy, at times two")
 	flag.Parse()
 	if o.kernels == "" {
-		o.kernels = map[string]string{"amd64": "5.10 6.1 6.12 6.18 latest", "arm64": "6.1 6.12 latest", "s390x": "latest"}[o.arch]
+		o.kernels = map[string]string{"amd64": "5.10 6.1 6.12 6.18 latest", "arm64": "6.1 6.12 latest", "s390x": "6.12"}[o.arch]
 	}
 	if o.results == "" {
 		o.results = "dist/kernels"
