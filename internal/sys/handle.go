@@ -46,6 +46,13 @@ func handleAt(dirfd int, name string, flags int) (Handle, error) {
 	return Handle{Type: h.kind, ID: string(h.id[:min(h.size, uint32(len(h.id)))])}, nil
 }
 
+// ScriptNumbers returns the two numbers with which a script can ask for a handle and for a file
+// system's UUID: of the system call name_to_handle_at and of the ioctl request FS_IOC_GETFSUUID.
+// Both differ between architectures.
+func ScriptNumbers() (nameToHandleAt, getUUID uintptr) {
+	return unix.SYS_NAME_TO_HANDLE_AT, getFSUUID
+}
+
 // OpenHandle opens the inode of a handle, whatever it is, as a path (O_PATH). mount is a
 // descriptor on a mount of its file system. ESTALE says that there is no such inode any
 // more; EPERM that it takes CAP_DAC_READ_SEARCH.

@@ -1,6 +1,7 @@
 package rawgen
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -164,8 +165,11 @@ func (b Builder) handle(place string, upper bool) ([]byte, error) {
 		id, _ = testenv.FileSystemUUID(filepath.Dir(b.Dirs[layer]))
 	}
 	flags := byte(0)
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		flags = 1 // OVL_FH_FLAG_BIG_ENDIAN: without it, the kernel ignores the handle there
+	}
 	if upper {
-		flags = 4 // OVL_FH_FLAG_PATH_UPPER
+		flags |= 4 // OVL_FH_FLAG_PATH_UPPER
 	}
 	v := append([]byte{0, 0xfb, byte(21 + len(h.ID)), flags, byte(h.Type)}, id[:]...)
 	return append(v, h.ID...), nil

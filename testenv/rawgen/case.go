@@ -3,6 +3,8 @@ package rawgen
 import (
 	"fmt"
 	"strings"
+
+	"github.com/overlaydiff/overlaydiff/internal/sys"
 )
 
 // Case is a layer stack. The upper layer's directory is U, the work directory W.
@@ -72,24 +74,27 @@ var shells = map[string]string{
 }
 
 // preamble defines fh, which prints a handle as overlayfs stores it: struct ovl_fb with
-// the file system's UUID (FS_IOC_GETFSUUID) and what name_to_handle_at says.
+// the file system's UUID (FS_IOC_GETFSUUID) and what name_to_handle_at says. The numbers of both
+// calls are this architecture's; the flag 1 says big-endian.
 const preamble = `#!/bin/bash
 # Run as root in an empty directory.
 fh() { perl -e '
 my ($path, $upper) = @ARGV;
 my $h = pack("LLa128", 128, 0, ""); my $id = pack("L", 0);
-syscall(303, -100, $path, $h, $id, 0) == 0 or exit 1; # name_to_handle_at, of amd64
+syscall(%d, -100, $path, $h, $id, 0) == 0 or exit 1; # name_to_handle_at
 my ($n, $type) = unpack("LL", $h); my $fid = substr($h, 8, $n);
 my $dir = $path; $dir =~ s|/[^/]*$|| unless -d $dir; -d $dir or exit 1;
-my $uuid = pack("a17", ""); open(my $f, "<", $dir); ioctl($f, 0x80111500, $uuid);
-print unpack("H*", pack("CCCCC", 0, 0xfb, 21 + $n, $upper ? 4 : 0, $type) . substr($uuid, 1, 16) . $fid);
+my $uuid = pack("a17", ""); open(my $f, "<", $dir); ioctl($f, %#x, $uuid);
+my $flags = ($upper ? 4 : 0) | (pack("S", 1) eq pack("n", 1));
+print unpack("H*", pack("CCCCC", 0, 0xfb, 21 + $n, $flags, $type) . substr($uuid, 1, 16) . $fid);
 ' "$@"; }
 `
 
 // String returns the case as a shell script that leaves the overlay mounted at m.
 func (c *Case) String() string {
 	var b strings.Builder
-	b.WriteString(preamble)
+	nameToHandleAt, getUUID := sys.ScriptNumbers()
+	fmt.Fprintf(&b, preamble, nameToHandleAt, getUUID)
 	fmt.Fprintf(&b, "# seed %d\nmkdir U W m\n", c.Seed)
 	for _, l := range c.Layers {
 		fmt.Fprintf(&b, "mkdir %s", l.Name)
